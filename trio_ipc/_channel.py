@@ -1,0 +1,465 @@
+"""Channels with the meanings of Trio's memory channels, between two processes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, final
+
+import attrs
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from ._connection import Connection
+
+__all__ = ["Channel", "ChannelStatistics", "ChildChannel", "ReceiveChannel", "SendChannel"]
+
+SendT = TypeVar("SendT", contravariant=True)
+ReceiveT = TypeVar("ReceiveT", covariant=True)
+
+
+class NoPublicConstructor(type):
+    """For classes whose objects are handed out by functions, and not made by users."""
+
+    def __call__(cls, *args: object, **kwargs: object) -> NoReturn:
+        raise TypeError(f"{cls.__module__}.{cls.__qualname__} has no public constructor")
+
+    def _create(cls, *args: Any) -> Any:
+        return super().__call__(*args)
+
+
+class _Abstract(NoPublicConstructor, type(trio.abc.AsyncResource)):  # type: ignore[misc]
+    pass
+
+
+@attrs.frozen
+class ChannelStatistics:
+    """The state of one end of a channel, as far as this process knows it.
+
+    Returned by ``statistics()`` of a channel and of its halves.
+    """
+
+    current_buffer_used: int
+    """Messages that have arrived here and were not received yet."""
+
+    max_buffer_size: int | float
+    """How many messages may wait here unreceived."""
+
+    open_send_channels: int
+    """Open clones of the send half in this process."""
+
+    open_receive_channels: int
+    """Open clones of the receive half in this process."""
+
+    tasks_waiting_send: int
+    """Tasks in this process that wait in ``send``."""
+
+    tasks_waiting_receive: int
+    """Tasks in this process that wait in ``receive``."""
+
+    bytes_unsent: int
+    """Bytes that are committed and that the kernel has not taken yet."""
+
+    credit: int | float
+    """Messages that may be sent at once: what the peer has granted and was not used yet."""
+
+
+class _End:
+    """What all halves and clones of one end share."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.send_channels = 0
+        self.receive_channels = 0
+
+    def statistics(self) -> ChannelStatistics:
+        connection = self.connection
+        wire = connection.wire
+        waiting_send, waiting_receive = connection.waiting()
+        return ChannelStatistics(
+            current_buffer_used=len(wire.unread),
+            max_buffer_size=wire.limits.max_buffer_size,
+            open_send_channels=self.send_channels,
+            open_receive_channels=self.receive_channels,
+            tasks_waiting_send=waiting_send,
+            tasks_waiting_receive=waiting_receive,
+            bytes_unsent=wire.bytes_unsent(),
+            credit=wire.credit_left(),
+        )
+
+    def half_closed(self) -> None:
+        connection = self.connection
+        if connection.closed:
+            return
+        if not self.send_channels:
+            connection.wire.end()
+        if not self.receive_channels:
+            connection.wire.stop()
+        connection.push()
+        # In a scope the scope closes it, when the child has gone.
+        if not self.send_channels and not self.receive_channels and not connection.scoped:
+            connection.shut()
+
+
+class _Half(trio.abc.AsyncResource, metaclass=_Abstract):
+    """What the send half and the receive half have in common."""
+
+    def __init__(self, end: _End) -> None:
+        self._end = end
+        self._connection = end.connection
+        self._closed = False
+        self._count(1)
+
+    def _count(self, change: int) -> int:
+        """Count this object in or out; how many of its kind are open now."""
+        raise NotImplementedError
+
+    def statistics(self) -> ChannelStatistics:
+        """The state of this end of the channel. Not a checkpoint."""
+        return self._end.statistics()
+
+    @trio.lowlevel.enable_ki_protection
+    def clone(self) -> Self:
+        """Another object for the same half: it is closed when all of them are.
+
+        Not a checkpoint.
+
+        Raises:
+          trio.ClosedResourceError: this one is closed.
+        """
+        if self._closed:
+            raise trio.ClosedResourceError
+        clone: Self = type(self)._create(self._end)
+        return clone
+
+    @trio.lowlevel.enable_ki_protection
+    def close(self) -> None:
+        """Close this half, or this clone of it. Not a checkpoint; a second time does nothing.
+
+        Tasks that wait in it get `trio.ClosedResourceError`.
+
+        After the last clone of a send half, the peer receives what was sent, and then its receive
+        half ends. Outside of a scope, what the kernel has not taken yet leaves only while another
+        call of the channel waits: use `aclose` to see it off.
+
+        After the last clone of a receive half, messages that were not received are dropped, their
+        handles closed, and the peer's next sends raise `trio.BrokenResourceError`.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self._connection.close_waiters(self)
+        if not self._count(-1):
+            self._end.half_closed()
+
+    @trio.lowlevel.enable_ki_protection
+    async def aclose(self) -> None:
+        """Close this half, or this clone of it. A checkpoint; cancelled, it is closed all the
+        same."""
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+@final
+class SendChannel(_Half, trio.abc.SendChannel[SendT]):
+    """The sending half of a channel to another process.
+
+    It has the methods, the meanings and the errors of `trio.MemorySendChannel`; several tasks may
+    call them at the same time. What is different: messages may be refused (see `send`), and
+    whether the peer has closed is known a moment later.
+    """
+
+    def _count(self, change: int) -> int:
+        self._end.send_channels += change
+        return self._end.send_channels
+
+    def __repr__(self) -> str:
+        return f"<send channel to {self._connection.describe()}{_closed(self._closed)}>"
+
+    @trio.lowlevel.enable_ki_protection
+    def send_nowait(
+        self, message: SendT, handle: object = None, *, keep_open: bool | None = None
+    ) -> None:
+        """Like `send`, but raise `trio.WouldBlock` instead of waiting. Not a checkpoint.
+
+        What is sent between two steps of the event loop leaves together.
+        """
+        if self._closed:
+            raise trio.ClosedResourceError
+        connection = self._connection
+        payload = connection.wire.encode(message, handle)
+        if not connection.try_send(payload, keep_open):
+            raise trio.WouldBlock
+        connection.cork()
+
+    @trio.lowlevel.enable_ki_protection
+    async def send(
+        self, message: SendT, handle: object = None, *, keep_open: bool | None = None
+    ) -> None:
+        """Send a message, waiting until there is room for it. A checkpoint.
+
+        When this returns, the message is committed: it is written whole, after those that were
+        committed before it, whatever becomes of the caller. When it raises, `trio.Cancelled`
+        included, nothing was sent, and every handle is still the caller's.
+
+        Args:
+          message: anything the serialization takes, with handles anywhere inside.
+          handle: if given, the other side receives ``HandleMessage(message, handle)``. It is the
+              only form that a Node.js peer understands.
+          keep_open: whether our copies of the handles stay open. None means each kind's own
+              rule: a connected stream, a pipe or a channel is closed here once it is sent, a
+              listener, a datagram socket or a file stays open.
+
+        Raises:
+          UnsupportedMessage: the message can't be serialized.
+          UnsupportedHandle: a handle can't travel, or is closed.
+          MessageTooLarge: too many bytes, or too many handles.
+          trio.ClosedResourceError: this half was closed, before or meanwhile.
+          trio.BrokenResourceError: the peer is gone or receives no more; `ProtocolError` if it
+              broke the rules.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._closed:
+            raise trio.ClosedResourceError
+        connection = self._connection
+        payload = connection.wire.encode(message, handle)
+        if connection.try_send(payload, keep_open):
+            connection.push()
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        else:
+            await connection.wait_send(self, payload, keep_open)
+
+    @trio.lowlevel.enable_ki_protection
+    async def drain(self) -> None:
+        """Wait until the kernel has taken everything that was sent. A checkpoint.
+
+        It does not mean that the peer has read it.
+
+        Raises:
+          trio.ClosedResourceError: this half was closed, before or meanwhile.
+          trio.BrokenResourceError: the peer went away first.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._closed:
+            raise trio.ClosedResourceError
+        error = self._connection.send_error()
+        if error is not None:
+            raise error
+        await self._connection.wait_drained(self)
+
+    @trio.lowlevel.enable_ki_protection
+    async def aclose(self) -> None:
+        """Close this half, or this clone of it. A checkpoint.
+
+        Outside of a scope, the last clone first waits until the kernel has taken what was sent.
+        Cancelled, it is closed all the same.
+        """
+        try:
+            if not self._closed and self._must_drain():
+                await self._connection.wait_drained(self)
+        except trio.BrokenResourceError:
+            pass  # who is gone can't be waited for
+        finally:
+            self.close()
+        await trio.lowlevel.checkpoint()
+
+    def _must_drain(self) -> bool:
+        connection = self._connection
+        return (
+            self._end.send_channels == 1
+            and not connection.scoped
+            and connection.send_error() is None
+            and not connection.flush()
+        )
+
+
+@final
+class ReceiveChannel(_Half, trio.abc.ReceiveChannel[ReceiveT]):
+    """The receiving half of a channel to another process.
+
+    It has the methods, the meanings and the errors of `trio.MemoryReceiveChannel`; several tasks
+    may call them at the same time, and are served first come, first served.
+    """
+
+    def _count(self, change: int) -> int:
+        self._end.receive_channels += change
+        return self._end.receive_channels
+
+    def __repr__(self) -> str:
+        return f"<receive channel from {self._connection.describe()}{_closed(self._closed)}>"
+
+    @trio.lowlevel.enable_ki_protection
+    def receive_nowait(self) -> ReceiveT:
+        """Like `receive`, but raise `trio.WouldBlock` instead of waiting. Not a checkpoint."""
+        if self._closed:
+            raise trio.ClosedResourceError
+        connection = self._connection
+        if not connection.wire.unread:
+            connection.look()
+            if not connection.wire.unread:
+                raise connection.receive_error() or trio.WouldBlock
+        message: ReceiveT = connection.take()
+        return message
+
+    @trio.lowlevel.enable_ki_protection
+    async def receive(self) -> ReceiveT:
+        """Receive the next message, waiting for it if need be. A checkpoint.
+
+        Cancelled, it takes nothing: the message, with its handles, is the next caller's.
+
+        Raises:
+          trio.EndOfChannel: the peer has closed its send half, and all was received.
+          InvalidMessage: this message is not of ``message_type``; its handles are closed, and the
+              next call gets the next message.
+          trio.ClosedResourceError: this half was closed, before or meanwhile.
+          trio.BrokenResourceError: the peer went away without closing; `ProtocolError` if it
+              broke the rules, or went away in the middle of a message.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._closed:
+            raise trio.ClosedResourceError
+        connection = self._connection
+        if not connection.wire.unread:
+            connection.look()
+            if not connection.wire.unread:
+                error = connection.receive_error()
+                if error is not None:
+                    raise error
+                waited: ReceiveT = await connection.wait_receive(self)
+                return waited
+        try:
+            message: ReceiveT = connection.take()
+        finally:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        return message
+
+
+class Channel(
+    trio.abc.SendChannel[SendT],
+    trio.abc.ReceiveChannel[ReceiveT],
+    Generic[SendT, ReceiveT],
+    metaclass=_Abstract,
+):
+    """One end of a channel between two processes: a send half and a receive half.
+
+    Attributes:
+      send_channel (SendChannel): the half that sends.
+      receive_channel (ReceiveChannel): the half that receives.
+
+    The methods of both halves are here, too. Closing the channel closes both.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        end = _End(connection)
+        self.send_channel: SendChannel[SendT] = SendChannel._create(end)
+        self.receive_channel: ReceiveChannel[ReceiveT] = ReceiveChannel._create(end)
+        self._end = end
+        self._connection = connection
+
+    def __repr__(self) -> str:
+        closed = self.send_channel._closed and self.receive_channel._closed
+        return f"<channel to {self._connection.describe()}{_closed(closed)}>"
+
+    def statistics(self) -> ChannelStatistics:
+        """The state of this end of the channel. Not a checkpoint."""
+        return self._end.statistics()
+
+    # These two hand out the half's own coroutine: one less for every step to go through.
+
+    def send(
+        self, message: SendT, handle: object = None, *, keep_open: bool | None = None
+    ) -> Coroutine[Any, Any, None]:
+        """See `SendChannel.send`. A checkpoint."""
+        return self.send_channel.send(message, handle, keep_open=keep_open)
+
+    def receive(self) -> Coroutine[Any, Any, ReceiveT]:
+        """See `ReceiveChannel.receive`. A checkpoint."""
+        return self.receive_channel.receive()
+
+    def send_nowait(
+        self, message: SendT, handle: object = None, *, keep_open: bool | None = None
+    ) -> None:
+        """See `SendChannel.send_nowait`. Not a checkpoint."""
+        self.send_channel.send_nowait(message, handle, keep_open=keep_open)
+
+    def receive_nowait(self) -> ReceiveT:
+        """See `ReceiveChannel.receive_nowait`. Not a checkpoint."""
+        return self.receive_channel.receive_nowait()
+
+    async def drain(self) -> None:
+        """See `SendChannel.drain`. A checkpoint."""
+        await self.send_channel.drain()
+
+    @trio.lowlevel.enable_ki_protection
+    def close(self) -> None:
+        """Close both halves. Not a checkpoint. See `SendChannel.close`."""
+        self.send_channel.close()
+        self.receive_channel.close()
+
+    @trio.lowlevel.enable_ki_protection
+    async def aclose(self) -> None:
+        """Close both halves. A checkpoint. See `SendChannel.aclose`."""
+        try:
+            await self.send_channel.aclose()
+        finally:
+            self.receive_channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # How a channel travels: see `_handles`.
+
+    def fileno(self) -> int:
+        """The number of the channel's socket, -1 once it is closed. Not a checkpoint."""
+        return self._connection.fileno()
+
+    def _surrender(self) -> None:
+        """This end lives in another process now: forget it without saying goodbye."""
+        self.send_channel._closed = self.receive_channel._closed = True
+        self._end.send_channels = self._end.receive_channels = 0
+        self._connection.shut()
+
+
+@final
+class ChildChannel(Channel[SendT, ReceiveT]):
+    """The parent's end of the channel to a child.
+
+    Attributes:
+      process (trio.Process): the child. Its ``returncode`` tells how it ended; to end it early,
+          use its ``send_signal``. Leaving the block is what waits for it.
+    """
+
+    def __init__(self, connection: Connection, process: trio.Process) -> None:
+        super().__init__(connection)
+        self.process = process
+
+    @property
+    def pid(self) -> int:
+        """The child's process number."""
+        return self.process.pid
+
+
+def _closed(closed: bool) -> str:
+    return ", closed" if closed else ""

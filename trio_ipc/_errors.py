@@ -1,0 +1,91 @@
+"""Everything that can go wrong, one sentence of meaning each."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Any
+
+import trio
+
+__all__ = [
+    "ChildFailed",
+    "HandleNotDelivered",
+    "InvalidMessage",
+    "MessageTooLarge",
+    "NoParent",
+    "ProtocolError",
+    "RemoteTraceback",
+    "UnsupportedHandle",
+    "UnsupportedMessage",
+]
+
+
+class UnsupportedMessage(TypeError):
+    """The message can't be serialized; nothing was sent and the channel is as it was."""
+
+
+class UnsupportedHandle(TypeError):
+    """The handle can't travel; nothing was sent, the handle and the channel are as they were.
+
+    You get this for a TLS stream (its state lives in this process), a handle that is already
+    closed, the channel's own end, or a kind that the peer's protocol has no way to take.
+    """
+
+
+class MessageTooLarge(ValueError):
+    """The message is over ``max_message_size`` or holds more than ``max_handles`` handles.
+
+    The smaller of the two peers' limits counts. Nothing was sent.
+    """
+
+
+class InvalidMessage(ValueError):
+    """A message arrived that is not of the ``message_type`` asked for.
+
+    The handles it carried are closed. The channel goes on: the next ``receive`` gets the next
+    message.
+    """
+
+
+class HandleNotDelivered(OSError):
+    """The handle did not reach the peer and is still the caller's."""
+
+
+class ProtocolError(trio.BrokenResourceError):
+    """The peer sent something that the protocol does not allow; the channel is dead.
+
+    You *don't* get this for a peer that merely went away between two frames: that is the end
+    of the channel, or a plain `trio.BrokenResourceError`.
+    """
+
+
+class NoParent(RuntimeError):
+    """`open_parent` found no channel: this process was not started with one, it was opened
+    already, or what the environment says about it is wrong."""
+
+
+class RemoteTraceback(Exception):
+    """The ``__cause__`` of a `ChildFailed`: its text is the traceback printed in the child."""
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.args[0]}"""'
+
+
+class ChildFailed(subprocess.CalledProcessError):
+    """The child exited with a status other than zero, and not because the block ended it.
+
+    Attributes:
+      returncode (int): the exit status, or the negated signal number.
+      cmd: what was run.
+      remote_traceback (str | None): for a function child that raised, the traceback as it was
+          formatted in the child. It is shown as the cause of this exception, too.
+    """
+
+    def __init__(self, returncode: int, cmd: Any, remote_traceback: str | None = None) -> None:
+        super().__init__(returncode, cmd)
+        self.remote_traceback = remote_traceback
+        if remote_traceback is not None:
+            self.__cause__ = RemoteTraceback(remote_traceback)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.returncode, self.cmd, self.remote_traceback)

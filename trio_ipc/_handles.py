@@ -1,0 +1,370 @@
+"""Live objects <-> descriptors.
+
+This file alone knows which objects can travel, what becomes of the sender's copy, and how the
+receiver makes an object of a descriptor again. What a received descriptor is, is read off the
+descriptor; what the peer says about it is only compared.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import ssl
+import stat
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from ._errors import ProtocolError, UnsupportedHandle
+
+assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
+
+import fcntl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Descriptor", "Handle", "build", "describe", "discard", "register_channel", "take"]
+
+
+class Descriptor:
+    """One descriptor and its only owner, from the system call that made it to the object that
+    takes it over."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def release(self) -> int:
+        """Hand the number over to the caller, who owns it from now on."""
+        fd, self.fd = self.fd, -1
+        return fd
+
+    def close(self) -> None:
+        """Close it, whatever it is, without ever waiting for it."""
+        if self.fd < 0:
+            return
+        fd = self.release()
+        try:
+            sock = socket.socket(fileno=fd)
+        except OSError:
+            os.close(fd)
+            return
+        _close_at_once(sock)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _close_at_once(sock: socket.socket | trio.socket.SocketType) -> None:
+    # With SO_LINGER set and data unsent, close() blocks for as long as the peer who set it likes.
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\0" * 8)
+    except OSError:
+        pass  # not every family has it, and what does not linger does not block
+    sock.close()
+
+
+class Handle:
+    """A live object that is about to travel.
+
+    Attributes:
+      obj: the object.
+      code: the kind, as it stands on the wire.
+      extra: what else the receiver needs to make the object again.
+      moves: whether our copy is closed once it is sent, if the caller does not say.
+    """
+
+    __slots__ = ("code", "extra", "moves", "obj")
+
+    def __init__(self, obj: Any, code: int, *, moves: bool, extra: bytes = b"") -> None:
+        self.obj = obj
+        self.code = code
+        self.moves = moves
+        self.extra = extra
+
+
+# The kinds, as they stand on the wire.
+STREAM, LISTENER, TRIO_SOCKET, SOCKET, FD_STREAM, FILE, CHANNEL = range(1, 8)
+
+_FILE_MODES: Final = {os.O_RDONLY: "r", os.O_WRONLY: "w", os.O_RDWR: "r+"}
+
+
+def describe(obj: Any) -> Handle | None:
+    """Recognise a handle; None for an object that is none.
+
+    Raises:
+      UnsupportedHandle: it is one, and it can't travel; the text says why.
+    """
+    for kind, describe_it in _DESCRIBERS:
+        if isinstance(obj, kind):
+            return describe_it(obj)
+    return None
+
+
+def _describe_stream(stream: trio.SocketStream) -> Handle:
+    _check_open(stream, stream.socket.fileno())
+    return Handle(stream, STREAM, moves=True)
+
+
+def _describe_listener(listener: trio.SocketListener) -> Handle:
+    _check_open(listener, listener.socket.fileno())
+    return Handle(listener, LISTENER, moves=False)
+
+
+def _describe_trio_socket(sock: trio.socket.SocketType) -> Handle:
+    _check_open(sock, sock.fileno())
+    return Handle(sock, TRIO_SOCKET, moves=_is_connection(sock))
+
+
+def _describe_socket(sock: socket.socket) -> Handle:
+    _check_open(sock, sock.fileno())
+    return Handle(sock, SOCKET, moves=_is_connection(sock))
+
+
+def _is_connection(sock: socket.socket | trio.socket.SocketType) -> bool:
+    return sock.type == socket.SOCK_STREAM and not sock.getsockopt(
+        socket.SOL_SOCKET, socket.SO_ACCEPTCONN
+    )
+
+
+def _describe_fd_stream(stream: trio.lowlevel.FdStream) -> Handle:
+    _check_open(stream, stream.fileno())
+    return Handle(stream, FD_STREAM, moves=True)
+
+
+def _describe_file(file: Any) -> Handle:
+    if isinstance(file, (io.TextIOBase, io.BytesIO)) or not hasattr(file, "fileno"):
+        raise UnsupportedHandle(
+            f"{type(file).__name__!r} can't travel: only binary files of the operating system do"
+            " (of a text file, send its .buffer)"
+        )
+    if file.closed:
+        raise UnsupportedHandle(f"{file!r} is closed")
+    return Handle(file, FILE, moves=False)
+
+
+def _refuse_tls(obj: Any) -> Handle:
+    raise UnsupportedHandle(
+        f"a {type(obj).__name__} can't travel, because the state of its TLS session lives in this"
+        " process; send the plain socket before the handshake, and let the receiver do it"
+    )
+
+
+def _check_open(obj: Any, fd: int) -> None:
+    if fd < 0:
+        raise UnsupportedHandle(f"{type(obj).__name__} is closed")
+
+
+# The first match counts: an SSLSocket is a socket, too.
+_DESCRIBERS: list[tuple[type | tuple[type, ...], Callable[[Any], Handle]]] = [
+    (trio.SocketStream, _describe_stream),
+    ((trio.SSLStream, trio.SSLListener, ssl.SSLSocket, ssl.SSLObject), _refuse_tls),
+    (trio.SocketListener, _describe_listener),
+    (trio.socket.SocketType, _describe_trio_socket),
+    (socket.socket, _describe_socket),
+    (trio.lowlevel.FdStream, _describe_fd_stream),
+    (io.IOBase, _describe_file),
+]
+
+_BUILDERS: dict[int, Callable[[bytes, Descriptor], Any]] = {}
+
+
+def register_channel(
+    kind: type, describe_it: Callable[[Any], Handle], build_it: Callable[[bytes, Descriptor], Any]
+) -> None:
+    """Let channels travel. They live above this layer, so they come to it."""
+    _DESCRIBERS.append((kind, describe_it))
+    _BUILDERS[CHANNEL] = build_it
+
+
+# The commit ---------------------------------------------------------------------------------
+
+
+def take(
+    handles: list[Handle], keep_open: bool | None, own_ends: frozenset[tuple[int, int]]
+) -> list[Descriptor]:
+    """Turn objects into descriptors of our own and close those that move.
+
+    One step without a checkpoint: when it returns, the library owns the descriptors; when it
+    raises, the caller still owns all of the objects.
+
+    Raises:
+      UnsupportedHandle: one is closed by now, is an end of this very channel, or can't be kept.
+      OSError: there is no room for one more descriptor.
+    """
+    descriptors: list[Descriptor] = []
+    try:
+        for handle in handles:
+            if keep_open and handle.code == CHANNEL:
+                raise UnsupportedHandle("a channel can't be kept open: two would read from one end")
+            descriptors.append(_duplicate(handle, own_ends))
+    except BaseException:
+        for descriptor in descriptors:
+            descriptor.close()
+        raise
+    for handle, descriptor in zip(handles, descriptors):
+        if handle.moves if keep_open is None else not keep_open:
+            _close_original(handle, descriptor)
+    return descriptors
+
+
+def _duplicate(handle: Handle, own_ends: frozenset[tuple[int, int]]) -> Descriptor:
+    obj = handle.obj
+    if handle.code == FILE:
+        if obj.closed:
+            raise UnsupportedHandle(f"{obj!r} is closed")
+        _settle_file(obj)
+    if handle.code == CHANNEL and _describe_again(handle).extra != handle.extra:
+        raise UnsupportedHandle("the channel was used while it waited to be sent")
+    number = obj.socket.fileno() if handle.code in (STREAM, LISTENER) else obj.fileno()
+    _check_open(obj, number)
+    descriptor = Descriptor(fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 3))
+    status = os.fstat(descriptor.fd)
+    if (status.st_dev, status.st_ino) in own_ends:
+        descriptor.close()
+        raise UnsupportedHandle(
+            "this is an end of the channel it would travel through: the peer would never see"
+            " the channel close"
+        )
+    return descriptor
+
+
+def _describe_again(handle: Handle) -> Handle:
+    again = describe(handle.obj)
+    assert again is not None
+    return again
+
+
+def _settle_file(file: Any) -> None:
+    # What Python has buffered does not travel: write it, or go back to where the reader thinks
+    # it is. The receiver shares the position.
+    if file.writable():
+        file.flush()
+    if not isinstance(file, io.RawIOBase) and file.seekable():
+        file.seek(file.tell())
+
+
+def _close_original(handle: Handle, descriptor: Descriptor) -> None:
+    # Always through the object's own close, which tells Trio: closed behind its back, epoll keeps
+    # the old entry, because the description lives on, and wakes whoever gets the number next.
+    if handle.code == STREAM or handle.code == LISTENER:
+        handle.obj.socket.close()
+    elif handle.code == CHANNEL:
+        handle.obj._surrender()
+    else:
+        handle.obj.close()
+    if handle.code == FD_STREAM:
+        # FdStream.close() puts back the blocking mode it once found, and that flag is shared with
+        # the descriptor that travels: the receiver's next read would stop its whole event loop.
+        os.set_blocking(descriptor.fd, False)
+
+
+# The arrival --------------------------------------------------------------------------------
+
+
+def build(code: int, extra: bytes, descriptor: Descriptor) -> Any:
+    """Make the object of a received descriptor, which is owned by it from then on.
+
+    Raises:
+      ProtocolError: it is not what the peer said.
+    """
+    builder = _BUILDERS.get(code)
+    if builder is None:
+        raise ProtocolError(f"the peer sent a handle of unknown kind {code}")
+    return builder(extra, descriptor)
+
+
+def discard(obj: Any) -> None:
+    """Close the object of a received handle that nobody will get."""
+    sock = getattr(obj, "socket", obj)
+    if isinstance(sock, (socket.socket, trio.socket.SocketType)):
+        _close_at_once(sock)
+    else:
+        obj.close()
+
+
+def _build_stream(extra: bytes, descriptor: Descriptor) -> trio.SocketStream:
+    sock = _adopt_socket(descriptor)
+    try:
+        if sock.type != socket.SOCK_STREAM or _is_listening(sock):
+            raise ProtocolError("the peer sent a stream that is none")
+        return trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+    except BaseException:
+        _close_at_once(sock)
+        raise
+
+
+def _build_listener(extra: bytes, descriptor: Descriptor) -> trio.SocketListener:
+    sock = _adopt_socket(descriptor)
+    try:
+        if not _is_listening(sock):
+            raise ProtocolError("the peer sent a listener that is none")
+        return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+    except BaseException:
+        _close_at_once(sock)
+        raise
+
+
+def _build_trio_socket(extra: bytes, descriptor: Descriptor) -> trio.socket.SocketType:
+    return trio.socket.from_stdlib_socket(_adopt_socket(descriptor))
+
+
+def _build_socket(extra: bytes, descriptor: Descriptor) -> socket.socket:
+    sock = _adopt_socket(descriptor)
+    # The flag is shared with the sender's copy. It is never put back to blocking: that would stop
+    # the sender's event loop.
+    sock.setblocking(False)
+    return sock
+
+
+def _adopt_socket(descriptor: Descriptor) -> socket.socket:
+    # No family and no type are given: socket.socket() believes them without a look.
+    try:
+        sock = socket.socket(fileno=descriptor.fd)
+    except OSError as exc:
+        raise ProtocolError(f"the peer sent a socket that is none: {exc}") from exc
+    descriptor.release()
+    return sock
+
+
+def _is_listening(sock: socket.socket) -> bool:
+    return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+
+
+def _build_fd_stream(extra: bytes, descriptor: Descriptor) -> trio.lowlevel.FdStream:
+    mode = os.fstat(descriptor.fd).st_mode
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        raise ProtocolError("the peer sent a pipe that is none")
+    os.set_blocking(descriptor.fd, False)
+    return trio.lowlevel.FdStream(descriptor.release())
+
+
+def _build_file(extra: bytes, descriptor: Descriptor) -> io.FileIO:
+    flags = fcntl.fcntl(descriptor.fd, fcntl.F_GETFL)
+    mode = _FILE_MODES.get(flags & os.O_ACCMODE)
+    if mode is None:
+        raise ProtocolError("the peer sent a file that can be neither read nor written")
+    if flags & os.O_APPEND:
+        mode = "a" if mode == "w" else "a+"
+    try:
+        file = io.FileIO(descriptor.fd, mode)
+    except OSError as exc:
+        raise ProtocolError(f"the peer sent a file that is none: {exc}") from exc
+    descriptor.release()
+    return file
+
+
+_BUILDERS.update(
+    {
+        STREAM: _build_stream,
+        LISTENER: _build_listener,
+        TRIO_SOCKET: _build_trio_socket,
+        SOCKET: _build_socket,
+        FD_STREAM: _build_fd_stream,
+        FILE: _build_file,
+    }
+)

@@ -1,0 +1,116 @@
+"""Two connected channels in this process, and how one of them moves to another."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from typing import Any
+
+import msgspec
+import trio
+
+from . import _handles
+from ._channel import Channel
+from ._connection import Connection, handle_window
+from ._errors import ProtocolError, UnsupportedHandle
+from .wire import Limits
+from .wire.msgpack import MsgpackCodec
+from .wire.native import CreditState, NativeWire
+
+assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
+
+__all__ = ["make_pair", "socket_identity"]
+
+
+def socket_identity(sock: socket.socket) -> tuple[int, int]:
+    """(device, inode): what tells an end of a socket pair, however often it is duplicated."""
+    status = os.fstat(sock.fileno())
+    return status.st_dev, status.st_ino
+
+
+@trio.lowlevel.enable_ki_protection
+def make_pair(limits: Limits, types: tuple[Any, Any]) -> tuple[Channel[Any, Any], Channel[Any, Any]]:
+    wires = [
+        NativeWire(
+            MsgpackCodec(kind, _handles), limits, greeted=True, handle_window=handle_window()
+        )
+        for kind in types
+    ]
+    socks = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    ends = frozenset(map(socket_identity, socks))
+    first, second = (_make_end(sock, wire, ends) for sock, wire in zip(socks, wires))
+    return first, second
+
+
+def _make_end(
+    sock: socket.socket, wire: NativeWire, ends: frozenset[tuple[int, int]]
+) -> Channel[Any, Any]:
+    connection = Connection(
+        sock, wire, peer="its peer", ends=ends, max_handles=wire.limits.max_handles
+    )
+    connection.movable = True
+    channel: Channel[Any, Any] = Channel._create(connection)
+    return channel
+
+
+class _Moved(msgspec.Struct, array_like=True, frozen=True):
+    """What the receiver of a channel end must know besides its descriptor."""
+
+    max_buffer_size: float
+    max_message_size: int
+    max_handles: int
+    ends: list[tuple[int, int]]
+    credit: CreditState
+
+
+def _describe_channel(channel: Channel[Any, Any]) -> _handles.Handle:
+    connection = channel._connection
+    wire = connection.wire
+    if not connection.movable:
+        raise UnsupportedHandle(
+            "only a channel made by open_channel_pair can travel: this one belongs to a child or"
+            " to the parent of this process"
+        )
+    end = channel._end
+    if connection.closed or (end.send_channels, end.receive_channels) != (1, 1):
+        raise UnsupportedHandle("a channel travels whole: with both halves open, without clones")
+    assert isinstance(wire, NativeWire)
+    if connection.busy() or not wire.quiet():
+        raise UnsupportedHandle(
+            "a channel travels while nothing of it is in this process: no message that waits to"
+            " be received or written, and no task in a call of it"
+        )
+    limits = wire.limits
+    moved = _Moved(
+        limits.max_buffer_size,
+        limits.max_message_size,
+        limits.max_handles,
+        sorted(connection.ends),
+        wire.credit_state(),
+    )
+    return _handles.Handle(
+        channel, _handles.CHANNEL, moves=True, extra=msgspec.msgpack.encode(moved)
+    )
+
+
+def _build_channel(extra: bytes, descriptor: _handles.Descriptor) -> Channel[Any, Any]:
+    try:
+        moved = msgspec.msgpack.decode(extra, type=_Moved)
+        limits = Limits(moved.max_buffer_size, moved.max_message_size, moved.max_handles)
+        limits.check()
+        sock = socket.socket(fileno=descriptor.fd)
+    except (msgspec.DecodeError, OSError, TypeError, ValueError) as exc:
+        raise ProtocolError(f"the peer sent a channel that is none: {exc}") from exc
+    descriptor.release()
+    if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM:
+        sock.close()
+        raise ProtocolError("the peer sent a channel that is none")
+    wire = NativeWire(
+        MsgpackCodec(Any, _handles), limits, greeted=True, handle_window=handle_window()
+    )
+    wire.restore(moved.credit)
+    return _make_end(sock, wire, frozenset(moved.ends))
+
+
+_handles.register_channel(Channel, _describe_channel, _build_channel)

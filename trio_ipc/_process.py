@@ -1,0 +1,155 @@
+"""Which process a child is: its command line, its environment, its end of the channel."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, Union
+
+import trio
+
+assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
+
+import fcntl
+
+from ._errors import NoParent
+
+__all__ = ["CHANNEL", "Program", "Target", "claim_socket", "plan", "spawn"]
+
+Target = Union[
+    Callable[..., Awaitable[object]], str, "os.PathLike[str]", Sequence[Union[str, "os.PathLike[str]"]]
+]
+
+# "number:device:inode" of the child's end. Device and inode tell a stale variable, whose number
+# is something else by now.
+CHANNEL: Final = "TRIO_IPC_CHANNEL"
+
+# A child must not believe that its grandparent's channel is its own. Node dies of a stale
+# NODE_CHANNEL_FD (nodejs/node#39151).
+_SCRUBBED: Final = (
+    CHANNEL,
+    "NODE_CHANNEL_FD",
+    "NODE_CHANNEL_SERIALIZATION_MODE",
+    "NODE_UNIQUE_ID",
+)
+
+# First of all Ctrl-C: in a terminal it reaches the whole group, and here it is the parent's
+# affair from the first instruction on. The package may be somewhere that only the parent's
+# sys.path knows.
+_BOOT: Final = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN);"
+    " sys.path.append({root!r}); from trio_ipc._worker import main; main()"
+)
+
+_INTERPRETERS: Final = {".js": "node", ".mjs": "node", ".cjs": "node", ".py": sys.executable}
+
+
+class Program:
+    """What to start.
+
+    Attributes:
+      command: its argv.
+      function: what a function child runs, else None.
+      protocol: ``"native"`` or ``"node"``.
+    """
+
+    def __init__(
+        self,
+        command: list[str | os.PathLike[str]],
+        protocol: str,
+        function: Callable[..., Awaitable[object]] | None = None,
+    ) -> None:
+        self.command = command
+        self.protocol = protocol
+        self.function = function
+
+
+def plan(target: Target, args: tuple[Any, ...], protocol: str | None) -> Program:
+    """Raises `TypeError` or `ValueError`, with the reason, for a target that can't be started."""
+    if callable(target):
+        if protocol not in (None, "native"):
+            raise ValueError("a function child speaks the native protocol")
+        return Program(_interpreter(), "native", target)
+    if isinstance(target, (str, os.PathLike)):
+        path = os.fspath(target)
+        for arg in args:
+            if not isinstance(arg, (str, os.PathLike)):
+                raise TypeError(f"arguments of a program are strings, not {type(arg).__name__!r}")
+        interpreter = _INTERPRETERS.get(os.path.splitext(path)[1])
+        command = [path, *args] if interpreter is None else [interpreter, path, *args]
+        return Program(command, protocol or ("node" if interpreter == "node" else "native"))
+    if isinstance(target, (bytes, bytearray)) or not isinstance(target, Sequence):
+        raise TypeError(
+            "target must be an async function, a path or a command as a sequence of strings,"
+            f" not {type(target).__name__!r}"
+        )
+    if args:
+        raise TypeError("arguments of a command belong into its sequence")
+    if not target:
+        raise ValueError("the command is empty")
+    return Program(list(target), protocol or "native")
+
+
+def _interpreter() -> list[str | os.PathLike[str]]:
+    # The flags of this interpreter (-W, -X, -O, -I) hold in its children, as multiprocessing does
+    # it, with the same function.
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return [sys.executable, *flags, "-c", _BOOT.format(root=root)]
+
+
+def channel_sockets() -> tuple[socket.socket, socket.socket]:
+    """A pair of sockets, neither of them where a child has its standard streams."""
+    pair = list(socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM))
+    for index, sock in enumerate(pair):
+        if sock.fileno() < 3:  # this process runs with some of its own closed
+            with sock:
+                pair[index] = socket.socket(fileno=fcntl.fcntl(sock, fcntl.F_DUPFD_CLOEXEC, 3))
+    return pair[0], pair[1]
+
+
+async def spawn(program: Program, theirs: socket.socket, options: dict[str, Any]) -> trio.Process:
+    """Start it with its end of the channel. Closing ``theirs`` is the caller's affair."""
+    env = dict(options.pop("env", None) or os.environ)
+    for name in _SCRUBBED:
+        env.pop(name, None)
+    status = os.fstat(theirs.fileno())
+    env[CHANNEL] = f"{theirs.fileno()}:{status.st_dev}:{status.st_ino}"
+    pass_fds = (*options.pop("pass_fds", ()), theirs.fileno())
+    return await trio.lowlevel.open_process(
+        program.command, env=env, pass_fds=pass_fds, **options
+    )
+
+
+def claim_socket(environ: Mapping[str, str] | None = None) -> socket.socket:
+    """The channel that this process was started with; nobody finds it a second time.
+
+    Raises:
+      NoParent: there is none, or what the environment says is wrong.
+    """
+    found = os.environ.pop(CHANNEL, None) if environ is None else environ.get(CHANNEL)
+    if found is None:
+        raise NoParent(
+            "this process was not started with a channel, or it was opened already: start it"
+            " with trio_ipc.open_child, and open the channel once"
+        )
+    try:
+        number, device, inode = map(int, found.split(":"))
+        status = os.fstat(number)
+    except (ValueError, OSError) as exc:
+        raise NoParent(f"{CHANNEL}={found!r} is no channel: {exc}") from exc
+    if (status.st_dev, status.st_ino) != (device, inode):
+        raise NoParent(f"{CHANNEL}={found!r} is stale: descriptor {number} is something else now")
+    try:
+        sock = socket.socket(fileno=number)
+    except OSError as exc:
+        raise NoParent(f"{CHANNEL}={found!r} is no channel: {exc}") from exc
+    if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM:
+        sock.detach()
+        raise NoParent(f"{CHANNEL}={found!r} is no channel: not a Unix stream socket")
+    os.set_inheritable(number, False)
+    return sock

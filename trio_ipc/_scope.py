@@ -1,0 +1,48 @@
+"""What lives as long as a block does, and how exceptions leave the block: bare."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import trio
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
+
+__all__ = ["in_background"]
+
+
+@asynccontextmanager
+@trio.lowlevel.enable_ki_protection
+async def in_background(*tasks: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Run tasks beside the block, until it is left; they outlive its cancellation.
+
+    The body's exception never goes through the nursery, which would wrap each in a group; so a
+    group that comes out is the user's own.
+    """
+    error: BaseException | None = None
+    stop = trio.CancelScope(shield=True)
+
+    async def run_all() -> None:
+        with stop:
+            async with trio.open_nursery() as nursery:
+                for task in tasks:
+                    nursery.start_soon(task)
+
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run_all)
+            try:
+                yield
+            except BaseException as exc:
+                error = exc
+            stop.cancel()
+    except BaseExceptionGroup as group:
+        interrupts = group.subgroup(KeyboardInterrupt)
+        if interrupts is None:
+            raise
+        raise KeyboardInterrupt from group
+    if error is not None:
+        raise error

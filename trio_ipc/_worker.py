@@ -1,0 +1,141 @@
+"""The child's side of a function child: ``python -c 'from trio_ipc._worker import main; main()'``.
+
+The time until `main` has found the function is the user's waiting time: nothing is imported here
+that the function child does not need.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn
+
+import msgspec
+import trio
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
+
+from . import _handles, _process, _target
+from ._channel import Channel
+from ._connection import Connection, handle_window
+from ._open import LAST_WORDS, greet_parent, say_goodbye
+from ._scope import in_background
+from .wire import Limits
+from .wire.msgpack import MsgpackCodec
+from .wire.native import CALL, NativeWire
+
+# What a shell shows for a process that a signal ended.
+TERMINATED = 128 + signal.SIGTERM
+
+
+def main() -> NoReturn:
+    """Run the function that the parent names, and exit with 0, 1 or `TERMINATED`."""
+    # Ctrl-C in a terminal reaches the whole process group, and is the parent's affair; it cancels
+    # this process with SIGTERM. A handler, unlike SIG_IGN, is not inherited by our own children.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    sys.exit(trio.run(_serve))
+
+
+async def _serve() -> int:
+    wire = NativeWire(
+        MsgpackCodec(Any, _handles), Limits(), accepts=(CALL,), handle_window=handle_window()
+    )
+    connection = await greet_parent(_process.claim_socket(), wire)
+    try:
+        await connection.read_until(lambda: wire.call is not None)
+        async with in_background(connection.write_in_background, connection.read_in_background):
+            return await _run(connection, wire)
+    finally:
+        connection.shut()
+
+
+async def _run(connection: Connection, wire: NativeWire) -> int:
+    tree = trio.CancelScope()
+    function: Callable[..., Awaitable[object]] | None = None
+    try:
+        with trio.open_signal_receiver(signal.SIGTERM) as signals:
+
+            async def cancel_on_signal() -> None:
+                async for _ in signals:
+                    tree.cancel()
+
+            async def cancel_on_loss() -> None:
+                await connection.gone.wait()
+                tree.cancel()
+
+            async with in_background(cancel_on_signal, cancel_on_loss):
+                with tree:
+                    function, args = _find(wire)
+                    channel: Channel[Any, Any] = Channel._create(connection)
+                    await function(channel, *args)
+                    await say_goodbye(channel, at_once=False)
+                if tree.cancelled_caught:
+                    await _leave(connection)
+                    return TERMINATED
+    except SystemExit:
+        await _leave(connection)
+        raise
+    except BaseException as exc:
+        if _is_only_the_parents_stop(exc, connection):
+            await _leave(connection)
+            return 0
+        await _report(exc, function, wire, connection)
+        return 1
+    return 0
+
+
+def _find(wire: NativeWire) -> tuple[Callable[..., Awaitable[object]], list[Any]]:
+    described, args = wire.take_call()
+    call = msgspec.convert(described, _target.Call)
+    try:
+        function = _target.find_function(call)
+        message_type = _target.find_type(call.message_type)
+    except Exception as exc:
+        raise ImportError(
+            f"the child can't import {call.function!r}: {type(exc).__name__}: {exc}. The module"
+            " that defines it must be importable in a fresh interpreter, with nothing but its"
+            " own imports, and do nothing else when it is imported"
+        ) from exc
+    wire.codec = MsgpackCodec(message_type, _handles)
+    return function, args
+
+
+def _is_only_the_parents_stop(exc: BaseException, connection: Connection) -> bool:
+    """Whether the function ended because the parent receives no more, which is no failure: the
+    same as SIGPIPE, which ends a program whose reader has seen enough."""
+    if isinstance(exc, BaseExceptionGroup):
+        return exc.split(lambda each: each in connection.errors)[1] is None
+    return exc in connection.errors
+
+
+async def _leave(connection: Connection) -> None:
+    connection.wire.end()
+    connection.wire.stop()
+    await _drain_briefly(connection)
+
+
+async def _report(
+    exc: BaseException,
+    function: Callable[..., Awaitable[object]] | None,
+    wire: NativeWire,
+    connection: Connection,
+) -> None:
+    trace = exc.__traceback__
+    while trace is not None and trace.tb_frame.f_code is not getattr(function, "__code__", None):
+        trace = trace.tb_next
+    text = "".join(traceback.format_exception(type(exc), exc, trace or exc.__traceback__))
+    if connection.send_error() is None or not connection.gone.is_set():
+        wire.fail(text)
+        await _drain_briefly(connection)
+    else:
+        sys.stderr.write(text)
+
+
+async def _drain_briefly(connection: Connection) -> None:
+    # The background writer has gone by now: whoever waits does the writing.
+    with trio.move_on_after(LAST_WORDS, shield=True):
+        while not connection.flush():
+            await connection.wait_for_room()

@@ -1,0 +1,137 @@
+"""The wire protocols, without any I/O.
+
+A protocol takes bytes and descriptor tokens in and gives messages out; it takes messages in and
+gives bytes and tokens out. There is no Trio here, no socket and no clock, so that each byte can be
+tested, and no descriptor either: a *token* is anything with a ``close()``, made by whoever does
+the I/O. A token that is handed in here belongs to the protocol until it is handed out again.
+
+`Wire` is what the layers above may rely on; nothing above knows which protocol runs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Any, NamedTuple, Protocol
+
+__all__ = ["HandleMessage", "Limits", "Outbound", "Token", "Wire"]
+
+
+class HandleMessage(NamedTuple):
+    """What a peer receives when the sender wrote ``send(message, handle)``. It unpacks."""
+
+    message: Any
+    handle: Any
+
+
+class Token(Protocol):
+    """One received or outgoing descriptor, owned."""
+
+    def close(self) -> None: ...
+
+
+class Limits:
+    """What one end of a channel accepts.
+
+    Args:
+      max_buffer_size: messages that may wait unreceived; ``math.inf`` for no limit on their
+          number (their bytes stay limited).
+      max_message_size: bytes of one serialized message.
+      max_handles: handles in one message.
+    """
+
+    __slots__ = ("max_buffer_size", "max_handles", "max_message_size")
+
+    def __init__(
+        self,
+        max_buffer_size: float = 1000,
+        max_message_size: int = 16 * 1024 * 1024,
+        max_handles: int = 16,
+    ) -> None:
+        self.max_buffer_size = max_buffer_size
+        self.max_message_size = max_message_size
+        self.max_handles = max_handles
+
+    def check(self) -> None:
+        """The same complaints as `trio.open_memory_channel` makes, and some more.
+
+        Raises:
+          TypeError, ValueError: a limit that makes no sense.
+        """
+        if self.max_buffer_size != math.inf and not isinstance(self.max_buffer_size, int):
+            raise TypeError("max_buffer_size must be an integer or math.inf")
+        if self.max_buffer_size < 0:
+            raise ValueError("max_buffer_size must be >= 0")
+        if self.max_buffer_size != math.inf and self.max_buffer_size >= 1 << 32:
+            raise ValueError("max_buffer_size must be less than 2**32, or math.inf")
+        for name, most in (("max_message_size", (1 << 32) - 1024), ("max_handles", 253)):
+            value = getattr(self, name)
+            if not isinstance(value, int):
+                raise TypeError(f"{name} must be an integer")
+            if not 0 <= value <= most:
+                raise ValueError(f"{name} must be between 0 and {most}")
+
+
+class Outbound:
+    """A message that is encoded but needs more than its bytes: its own kind of frame, handles."""
+
+    __slots__ = ("data", "handles", "kind")
+
+    def __init__(self, kind: int, data: bytes, handles: list[Any]) -> None:
+        self.kind = kind
+        self.data = data
+        self.handles = handles
+
+
+class Wire(Protocol):
+    """What a connection needs of a protocol.
+
+    Sending: `encode` has no side effect, `can_send` tells whether one more message may be
+    committed, `commit` is the point of no return, `next_write` and `written` move the bytes.
+
+    Receiving: fill `buffers`, then say `received`; complete messages appear in `unread` and leave
+    it through `take`, which is also what gives the peer its credit back.
+    """
+
+    limits: Limits
+
+    unread: deque[Any]
+    """Messages that arrived and wait for `take`."""
+
+    grants_pending: int
+    """Credit to give back to the peer; it leaves with the next write."""
+
+    grant_at: int
+    """So much of it is not to wait for a write."""
+
+    unsent: int
+    """Bytes in complete frames that are not written yet."""
+
+    peer_ended: bool
+    """The peer said that it will send no more messages."""
+
+    peer_stopped: bool
+    """The peer said that it will receive no more messages."""
+
+    failure_text: str | None
+    """The traceback that a failed function child sent as its last words."""
+
+    def encode(self, message: Any, handle: Any = None) -> bytes | Outbound: ...
+    def can_send(self, handles: int = 0) -> bool: ...
+    def commit(self, payload: bytes | Outbound, tokens: list[Token] | None = None) -> None: ...
+    def end(self) -> None: ...
+    def stop(self) -> None: ...
+    def next_write(self) -> tuple[list[Any], list[Token]] | None: ...
+    def written(self, count: int) -> None: ...
+    def buffers(self) -> list[memoryview]: ...
+    def received(self, count: int, tokens: list[Token]) -> None: ...
+    def received_eof(self) -> None: ...
+    def take(self) -> Any: ...
+    def want(self, receivers: int) -> None: ...
+    def skip_unread(self) -> None: ...
+    def flush_grants(self) -> None: ...
+    def bytes_unsent(self) -> int: ...
+    def credit_left(self) -> float: ...
+    def abandon_input(self) -> None: ...
+    def abandon_output(self) -> None: ...
+    def close(self) -> None: ...

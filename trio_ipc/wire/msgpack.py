@@ -1,0 +1,187 @@
+"""Values <-> MessagePack, with handles anywhere inside.
+
+A handle becomes an extension value: its index among the descriptors of the frame, the code of its
+kind, and what else its kind needs. The descriptors themselves travel beside the bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from .._errors import MessageTooLarge, ProtocolError, UnsupportedHandle, UnsupportedMessage
+
+__all__ = ["HANDLE_CODE", "HandleDescription", "MsgpackCodec"]
+
+# MessagePack reserves the negative extension types for itself and uses -1 only; an application's
+# own `msgspec.msgpack.Ext` values (0 to 127) are left alone.
+HANDLE_CODE = -42
+
+# A frame counts its descriptors in one byte, and the kernel takes 253 of them (SCM_MAX_FD).
+MOST_HANDLES = 253
+
+
+class HandleDescription(Protocol):
+    """A live object, recognised as something that can travel."""
+
+    obj: Any
+    code: int
+    extra: bytes
+
+
+class HandleKinds(Protocol):
+    """What is known about handles, in a layer that may touch them."""
+
+    @property
+    def describe(self) -> Callable[[Any], HandleDescription | None]:
+        """Recognise a handle; None for what is none, `UnsupportedHandle` if it can't travel."""
+
+    @property
+    def build(self) -> Callable[[int, bytes, Any], Any]:
+        """Make the object of a received handle, from its code, its extra bytes, and its token."""
+
+    @property
+    def discard(self) -> Callable[[Any], None]:
+        """Close an object that `build` made and nobody will get."""
+
+
+class MsgpackCodec:
+    """One end's encoder and decoder.
+
+    Args:
+      message_type: what received messages are decoded to; `typing.Any` leaves them as they are.
+      kinds: what can travel.
+    """
+
+    def __init__(self, message_type: Any, kinds: HandleKinds) -> None:
+        self.message_type = message_type
+        self._kinds = kinds
+        # The table of the message that is being encoded, never kept from one to the next:
+        # ipc-channel's encoder keeps it, and a failed message's handles go out with a later one.
+        self.outgoing: list[HandleDescription] = []
+        self._incoming: _Incoming | None = None
+        self._encode = msgspec.msgpack.Encoder(enc_hook=self._encode_other).encode
+        hooks: dict[str, Any] = {"ext_hook": self._decode_ext, "dec_hook": _check_handle_type}
+        try:
+            self._decode = msgspec.msgpack.Decoder(message_type, **hooks).decode
+            self.decode_batch = msgspec.msgpack.Decoder(_list_of(message_type), **hooks).decode
+        except TypeError as exc:
+            raise TypeError(f"message_type can't be decoded to: {exc}") from exc
+        self.split_batch = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+        self._decode_any = msgspec.msgpack.Decoder(ext_hook=self._decode_ext).decode
+
+    def encode(self, message: Any) -> bytes:
+        """The bytes of ``message``; `pop_handles` has what it contains."""
+        try:
+            return self._encode(message)
+        except (UnsupportedHandle, MessageTooLarge):
+            self.outgoing = []
+            raise
+        except Exception as exc:
+            self.outgoing = []
+            raise UnsupportedMessage(
+                f"can't send {type(message).__name__!r}: {str(exc) or type(exc).__name__}"
+            ) from exc
+        except BaseException:
+            self.outgoing = []
+            raise
+
+    def pop_handles(self) -> list[HandleDescription]:
+        """The handles of the message encoded last."""
+        handles = self.outgoing
+        if handles:
+            self.outgoing = []
+        return handles
+
+    def _encode_other(self, obj: Any) -> msgspec.msgpack.Ext:
+        table = self.outgoing
+        for index, known in enumerate(table):
+            if known.obj is obj:
+                break
+        else:
+            handle = self._kinds.describe(obj)
+            if handle is None:
+                raise TypeError(f"objects of type {type(obj).__name__!r} can't be serialized")
+            index = len(table)
+            if index == MOST_HANDLES:
+                raise MessageTooLarge(f"more than {MOST_HANDLES} handles in one message")
+            table.append(handle)
+        known = table[index]
+        return msgspec.msgpack.Ext(HANDLE_CODE, bytes((index, known.code)) + known.extra)
+
+    def decode(self, raw: Any, tokens: list[Any], *, typed: bool = True) -> Any:
+        """One message and the objects of its handles.
+
+        Whatever happens, no token is left without an owner: it is in the value that is returned,
+        or closed.
+
+        Raises:
+          msgspec.ValidationError: it is not of ``message_type``.
+          ProtocolError: it is no message, or its handles are not what it says.
+        """
+        incoming = self._incoming = _Incoming(tokens, self._kinds) if tokens else None
+        try:
+            value = self._decode(raw) if typed else self._decode_any(raw)
+            if incoming is not None:
+                incoming.check_all_claimed()
+        except BaseException:
+            if incoming is not None:
+                incoming.discard()
+            raise
+        finally:
+            self._incoming = None
+        return value
+
+    def convert(self, value: bytes) -> Any:
+        """Check a message that travelled as bare bytes against ``message_type``."""
+        if self.message_type is Any or self.message_type is bytes:
+            return value
+        return msgspec.convert(value, self.message_type, dec_hook=_check_handle_type)
+
+    def _decode_ext(self, code: int, data: memoryview) -> Any:
+        if code != HANDLE_CODE:
+            return msgspec.msgpack.Ext(code, bytes(data))
+        if self._incoming is None:
+            raise ProtocolError("the peer announced a handle and sent none")
+        return self._incoming.claim(bytes(data))
+
+
+class _Incoming:
+    """The handles of the message that is being decoded: each becomes one object, once."""
+
+    def __init__(self, tokens: list[Any], kinds: HandleKinds) -> None:
+        self._tokens = tokens
+        self._objects: dict[int, Any] = {}
+        self._kinds = kinds
+
+    def claim(self, data: bytes) -> Any:
+        if len(data) < 2 or data[0] >= len(self._tokens):
+            raise ProtocolError("the peer announced a handle and sent none")
+        index = data[0]
+        if index not in self._objects:
+            self._objects[index] = self._kinds.build(data[1], data[2:], self._tokens[index])
+        return self._objects[index]
+
+    def check_all_claimed(self) -> None:
+        if len(self._objects) != len(self._tokens):
+            raise ProtocolError("the peer sent handles that its message does not contain")
+
+    def discard(self) -> None:
+        for obj in self._objects.values():
+            self._kinds.discard(obj)
+        for token in self._tokens:
+            token.close()
+
+
+def _check_handle_type(expected: type, obj: Any) -> Any:
+    if not isinstance(obj, expected):
+        raise TypeError(f"Expected `{expected.__name__}`, got `{type(obj).__name__}`")
+    return obj
+
+
+def _list_of(item: Any) -> Any:
+    # `list[Any]` decodes item by item through the generic path of msgspec; a bare decoder gives
+    # the same list faster.
+    return Any if item is Any else list[item]
