@@ -8,7 +8,6 @@ import attrs
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
     from types import TracebackType
 
     from typing_extensions import Self
@@ -78,14 +77,13 @@ class _End:
     def statistics(self) -> ChannelStatistics:
         connection = self.connection
         wire = connection.wire
-        waiting_send, waiting_receive = connection.waiting()
         return ChannelStatistics(
             current_buffer_used=len(wire.unread),
             max_buffer_size=wire.limits.max_buffer_size,
             open_send_channels=self.send_channels,
             open_receive_channels=self.receive_channels,
-            tasks_waiting_send=waiting_send,
-            tasks_waiting_receive=waiting_receive,
+            tasks_waiting_send=len(connection.senders),
+            tasks_waiting_receive=len(connection.receivers),
             bytes_unsent=wire.bytes_unsent(),
             credit=wire.credit_left(),
         )
@@ -202,6 +200,10 @@ class SendChannel(_Half, trio.abc.SendChannel[SendT]):
             raise trio.ClosedResourceError
         connection = self._connection
         payload = connection.wire.encode(message, handle)
+        if connection.clear and connection.wire.commit_small(payload):
+            if not connection.corked:
+                connection.cork()
+            return
         if not connection.try_send(payload, keep_open):
             raise trio.WouldBlock
         connection.cork()
@@ -237,7 +239,9 @@ class SendChannel(_Half, trio.abc.SendChannel[SendT]):
             raise trio.ClosedResourceError
         connection = self._connection
         payload = connection.wire.encode(message, handle)
-        if connection.try_send(payload, keep_open):
+        if (connection.clear and connection.wire.commit_small(payload)) or connection.try_send(
+            payload, keep_open
+        ):
             connection.push()
             await trio.lowlevel.cancel_shielded_checkpoint()
         else:
@@ -334,13 +338,12 @@ class ReceiveChannel(_Half, trio.abc.ReceiveChannel[ReceiveT]):
             raise trio.ClosedResourceError
         connection = self._connection
         if not connection.wire.unread:
-            connection.look()
-            if not connection.wire.unread:
+            if connection.is_gone or connection.wire.peer_ended:
                 error = connection.receive_error()
                 if error is not None:
                     raise error
-                waited: ReceiveT = await connection.wait_receive(self)
-                return waited
+            waited: ReceiveT = await connection.wait_receive(self)
+            return waited
         try:
             message: ReceiveT = connection.take()
         finally:
@@ -369,6 +372,13 @@ class Channel(
         self.receive_channel: ReceiveChannel[ReceiveT] = ReceiveChannel._create(end)
         self._end = end
         self._connection = connection
+        # Called a million times a second, these are better off without a call in between.
+        vars(self).update(
+            send=self.send_channel.send,
+            send_nowait=self.send_channel.send_nowait,
+            receive=self.receive_channel.receive,
+            receive_nowait=self.receive_channel.receive_nowait,
+        )
 
     def __repr__(self) -> str:
         closed = self.send_channel._closed and self.receive_channel._closed
@@ -378,17 +388,15 @@ class Channel(
         """The state of this end of the channel. Not a checkpoint."""
         return self._end.statistics()
 
-    # These two hand out the half's own coroutine: one less for every step to go through.
-
-    def send(
+    async def send(
         self, message: SendT, handle: object = None, *, keep_open: bool | None = None
-    ) -> Coroutine[Any, Any, None]:
+    ) -> None:
         """See `SendChannel.send`. A checkpoint."""
-        return self.send_channel.send(message, handle, keep_open=keep_open)
+        await self.send_channel.send(message, handle, keep_open=keep_open)
 
-    def receive(self) -> Coroutine[Any, Any, ReceiveT]:
+    async def receive(self) -> ReceiveT:
         """See `ReceiveChannel.receive`. A checkpoint."""
-        return self.receive_channel.receive()
+        return await self.receive_channel.receive()
 
     def send_nowait(
         self, message: SendT, handle: object = None, *, keep_open: bool | None = None

@@ -18,12 +18,14 @@ from .wire import Limits
 
 if sys.platform != "win32":
     from . import _handles, _process, _target
+    from ._background import Background
     from ._child import Child
     from ._connection import Connection, handle_window
     from ._pair import make_pair, socket_identity
     from ._scope import in_background
     from .wire.msgpack import MsgpackCodec
-    from .wire.native import FAILURE, NativeWire
+    from .wire.native import NativeWire
+    from .wire.native_frames import FAILURE
 
 __all__ = ["open_channel_pair", "open_child", "open_parent"]
 
@@ -182,10 +184,11 @@ async def _run_child(
     payload = None if call is None else wire.encode_call(msgspec.to_builtins(call), list(args))
     process, connection = await _start(program, wire, options)
     child = Child(connection, process, check)
+    background = Background(connection)
     error: BaseException | None = None
     async with in_background(
-        connection.write_in_background,
-        connection.read_in_background,
+        background.write,
+        background.read,
         child.supervise,
         child.watch_for_loss,
     ):
@@ -295,9 +298,10 @@ async def _run_parent(
         _process.claim_socket(), wire, max_buffer_size, max_message_size, max_handles
     )
     channel: Channel[Any, Any] = Channel._create(connection)
+    background = Background(connection)
     failed = True
     try:
-        async with in_background(connection.write_in_background, connection.read_in_background):
+        async with in_background(background.write, background.read):
             try:
                 yield channel
                 failed = False

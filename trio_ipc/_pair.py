@@ -16,7 +16,8 @@ from ._connection import Connection, handle_window
 from ._errors import ProtocolError, UnsupportedHandle
 from .wire import Limits
 from .wire.msgpack import MsgpackCodec
-from .wire.native import CreditState, NativeWire
+from .wire.native import NativeWire
+from .wire.native_frames import CreditState
 
 assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
 

@@ -19,13 +19,15 @@ if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
 from . import _handles, _process, _target
+from ._background import Background
 from ._channel import Channel
 from ._connection import Connection, handle_window
 from ._open import LAST_WORDS, greet_parent, say_goodbye
 from ._scope import in_background
 from .wire import Limits
 from .wire.msgpack import MsgpackCodec
-from .wire.native import CALL, NativeWire
+from .wire.native import NativeWire
+from .wire.native_frames import CALL
 
 # What a shell shows for a process that a signal ended.
 TERMINATED = 128 + signal.SIGTERM
@@ -46,7 +48,8 @@ async def _serve() -> int:
     connection = await greet_parent(_process.claim_socket(), wire)
     try:
         await connection.read_until(lambda: wire.call is not None)
-        async with in_background(connection.write_in_background, connection.read_in_background):
+        background = Background(connection)
+        async with in_background(background.write, background.read):
             return await _run(connection, wire)
     finally:
         connection.shut()

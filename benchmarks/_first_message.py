@@ -1,0 +1,13 @@
+"""What a child does whose start is timed: with no imports of its own."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import trio_ipc
+
+__all__ = ["send_one"]
+
+
+async def send_one(parent: trio_ipc.Channel[int, object]) -> None:
+    await parent.send(1)

@@ -1,0 +1,104 @@
+"""A small message there and back, one at a time."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from time import perf_counter
+from typing import Any
+
+import trio
+
+import trio_ipc
+
+from ._host import AsyncRun, Contestant, Run
+from ._measure import Effort, Rival, contest
+from ._messages import SMALL, SMALL_BYTES
+from ._peers import socket_peer
+from ._result import Report, Unit, at_most
+
+__all__ = ["echo", "measure", "measure_pinned"]
+
+MICROSECONDS = Unit("µs", 1e6)
+# Reads that only have to hold one small message.
+ENOUGH = 4096
+
+
+def measure(effort: Effort) -> Report:
+    """Awaited round trip of a small message"""
+    rivals = [
+        Rival("trio.socket echo", Contestant(raw_trio), at_most(0.55)),
+        Rival("blocking socketpair echo", Contestant(blocking), at_most(2)),
+    ]
+    return Report(contest("round trip", Contestant(ours), rivals, MICROSECONDS, effort))
+
+
+def measure_pinned(effort: Effort) -> Report:
+    """The same with both processes on one CPU"""
+    rival = Rival("trio.socket echo", Contestant(raw_trio, pinned=True), at_most(1))
+    contestant = Contestant(ours, pinned=True)
+    return Report(contest("round trip on one CPU", contestant, [rival], MICROSECONDS, effort))
+
+
+@asynccontextmanager
+async def ours() -> AsyncIterator[AsyncRun]:
+    async with trio_ipc.open_child(echo, stdin=subprocess.DEVNULL) as child:
+
+        async def run(count: int) -> float:
+            start = perf_counter()
+            for _ in range(count):
+                await child.send(SMALL)
+                await child.receive()
+            return perf_counter() - start
+
+        yield run
+
+
+async def echo(parent: trio_ipc.Channel[Any, Any]) -> None:
+    async for message in parent:
+        await parent.send(message)
+
+
+@asynccontextmanager
+async def raw_trio() -> AsyncIterator[AsyncRun]:
+    with socket_peer(echo_trio) as end:
+        sock = trio.socket.from_stdlib_socket(end)
+
+        async def run(count: int) -> float:
+            start = perf_counter()
+            for _ in range(count):
+                await sock.send(SMALL_BYTES)
+                await sock.recv(ENOUGH)
+            return perf_counter() - start
+
+        yield run
+
+
+def echo_trio(end: socket.socket) -> None:
+    async def echo_async() -> None:
+        sock = trio.socket.from_stdlib_socket(end)
+        while data := await sock.recv(ENOUGH):
+            await sock.send(data)
+
+    trio.run(echo_async)
+
+
+@contextmanager
+def blocking() -> Iterator[Run]:
+    with socket_peer(echo_blocking) as sock:
+
+        def run(count: int) -> float:
+            start = perf_counter()
+            for _ in range(count):
+                sock.send(SMALL_BYTES)
+                sock.recv(ENOUGH)
+            return perf_counter() - start
+
+        yield run
+
+
+def echo_blocking(sock: socket.socket) -> None:
+    while data := sock.recv(ENOUGH):
+        sock.send(data)

@@ -1,0 +1,109 @@
+"""The two background tasks of a connection in a scope.
+
+Neither is on the way of a message between two processes that keep talking: the writer stands in
+for what the kernel did not take at once, the reader for when nobody waits.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+if TYPE_CHECKING:
+    from ._connection import Connection
+
+__all__ = ["Background"]
+
+# Seconds without a reader after which the background reader takes the lead.
+QUIET: Final = 0.01
+# Seconds that credit may wait for a frame that takes it along.
+GRANT_DELAY: Final = 0.001
+
+
+class Background:
+    """What the tasks of one connection know of each other."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._writer: trio.lowlevel.Task | None = None
+        self._grants_due = False
+
+    # The writer -----------------------------------------------------------------------------
+
+    async def write(self) -> None:
+        """Write what the kernel did not take at once, what is corked, and credit that is due."""
+        connection = self._connection
+        connection.background = self
+        try:
+            while not connection.closed:
+                connection.uncork()
+                if not connection.flush():
+                    await connection.wait_for_room()
+                connection.admit()
+                if not connection.blocked and not await self._work_comes():
+                    self._grants_due = False
+                    connection.grant()
+        finally:
+            connection.background = None
+            connection.uncork()
+
+    async def _work_comes(self) -> bool:
+        """Park until `wake_writer`; False if that did not come before the credit was due."""
+        deadline = trio.current_time() + GRANT_DELAY if self._grants_due else float("inf")
+        with trio.CancelScope(deadline=deadline):
+
+            def abort(_: object) -> trio.lowlevel.Abort:
+                self._writer = None
+                return trio.lowlevel.Abort.SUCCEEDED
+
+            self._writer = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(abort)
+            return True
+        return False
+
+    def wake_writer(self) -> None:
+        if self._writer is not None:
+            task, self._writer = self._writer, None
+            trio.lowlevel.reschedule(task)
+
+    def grant_soon(self) -> None:
+        """Credit is due: write it, unless a frame takes it along before."""
+        if not self._grants_due:
+            self._grants_due = True
+            self.wake_writer()
+
+    # The reader -----------------------------------------------------------------------------
+
+    async def read(self) -> None:
+        """Read while nobody else does: the peer's end must be seen, and its credit taken in.
+
+        It keeps out of the way until nobody has read for `QUIET` seconds, because arming epoll
+        for each message would double the cost of a short wait.
+        """
+        connection = self._connection
+        while not connection.gone.is_set():
+            if connection.is_led():
+                await self._wait_in_line()
+                continue
+            seen = connection.reads
+            await trio.sleep(QUIET)
+            if connection.is_led() or connection.reads != seen or connection.gone.is_set():
+                continue
+            connection.reader_parked = True
+            try:
+                await connection.wait_readable()
+            finally:
+                connection.reader_parked = False
+            if not connection.is_led():
+                connection.read()
+
+    async def _wait_in_line(self) -> None:
+        connection = self._connection
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            connection.reader_in_line = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        connection.reader_in_line = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(abort)

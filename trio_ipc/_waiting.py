@@ -1,0 +1,240 @@
+"""Tasks that wait in calls of one channel, and which of them does the work for all.
+
+Theory of operation
+===================
+
+There is no pump task between the user and the socket. *Whoever waits does the I/O*: of all tasks
+that wait in a call of the channel, one is the **leader**. It alone reads the socket, hands each
+message to the task that has waited longest, and when it leaves, promotes another. The others are
+**followers**, parked in `trio.lowlevel.wait_task_rescheduled`. Three rules follow, and each of them
+keeps a message from being lost when a task is cancelled:
+
+* Only the leader reads while there is one, so nobody else can give it a message while it is away
+  in a checkpoint.
+* A follower gets its message and is rescheduled in one step; after that it can't be cancelled.
+* A leader that waits to send commits its message itself, in its own step.
+
+Before it parks, a leader looks again after each of a few checkpoints: arming epoll and being woken
+by it costs more than several of those. Where that does not pay, because the peer takes its time or
+needs this very CPU, it notices, and does not look for a while: see `_Patience`.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Waiter", "Waiting"]
+
+# How often a leader looks again before it parks; how many looks are cheaper than parking; and for
+# how many waits it does not look at all, after that was in vain many times in a row.
+LOOKS: Final = 12
+CHEAP_LOOKS: Final = 6
+MOST_SKIPS: Final = 127
+
+_RUSAGE_THREAD: Final = getattr(resource, "RUSAGE_THREAD", None)
+
+
+class Waiter:
+    """A task that waits in a call of the channel, and what it waits for."""
+
+    # As class attributes, because most of them never change, and one is made for each message.
+    task: trio.lowlevel.Task | None = None
+    parked = False
+    done = False
+    payload: Any = None
+    keep_open: bool | None = None
+    value: Any = None
+    error: BaseException | None = None
+
+    def __init__(self, owner: object) -> None:
+        self.owner = owner
+
+
+Queue = OrderedDict[Waiter, None]
+
+
+class _Patience:
+    """Learns whether looking again pays, or parking at once is better."""
+
+    __slots__ = ("_backoff", "_preempted", "_skips")
+
+    def __init__(self) -> None:
+        self._backoff = 0
+        self._skips = 0
+        self._preempted = 0
+
+    def looks(self) -> int:
+        """How often to look again in the wait that begins."""
+        if self._skips:
+            self._skips -= 1
+            return 0
+        return LOOKS
+
+    def found(self, looks: int) -> None:
+        """So many looks it took. Many, and the kernel took the CPU from us meanwhile: then it was
+        us that the peer was waiting for."""
+        if looks > CHEAP_LOOKS and self._was_preempted():
+            self.in_vain()
+        else:
+            self._backoff = 0
+
+    def in_vain(self) -> None:
+        self._backoff = min(2 * self._backoff + 1, MOST_SKIPS)
+        self._skips = self._backoff
+
+    def _was_preempted(self) -> bool:
+        if _RUSAGE_THREAD is None:
+            return False
+        before = self._preempted
+        self._preempted = resource.getrusage(_RUSAGE_THREAD).ru_nivcsw
+        return self._preempted != before
+
+
+class Waiting:
+    """The waiting half of a connection: who waits for what, and who leads."""
+
+    def __init__(self) -> None:
+        self.receivers: Queue = OrderedDict()
+        self.senders: Queue = OrderedDict()
+        self.drainers: Queue = OrderedDict()
+        # There is nothing more to read: all that wait are followers, until they are told.
+        self.is_gone = False
+        # The background reader waits for the socket; who takes the lead has it step aside. Or it
+        # waits for its turn to lead.
+        self.reader_parked = False
+        self.reader_in_line: trio.lowlevel.Task | None = None
+        self._leader: Waiter | None = None
+        self._leader_parked = False
+        self._followers = 0
+        self._patience = _Patience()
+
+    # What the connection does.
+
+    def work(self) -> bool:
+        """Read and write what can be, without waiting; False if nothing came in."""
+        raise NotImplementedError
+
+    async def _park(self) -> None:
+        """Wait until there may be work, or `_interrupt_park` is called."""
+        raise NotImplementedError
+
+    def _interrupt_park(self) -> None:
+        raise NotImplementedError
+
+    # Waiting ------------------------------------------------------------------------------
+
+    async def wait(self, waiter: Waiter, queue: Queue) -> Any:
+        """Wait in ``queue`` until the waiter is done. A checkpoint."""
+        queue[waiter] = None
+        looks = taken = 0
+        try:
+            while not waiter.done:
+                if self._leader is None and not self.is_gone:
+                    self._leader = waiter
+                    if self.reader_parked:
+                        self._interrupt_park()
+                    taken = 0
+                    looks = self._patience.looks()
+                    # On one CPU the answer is often there: the peer ran while we were writing.
+                    if not looks and self.work() and waiter.done:
+                        await trio.lowlevel.cancel_shielded_checkpoint()
+                elif self._leader is not waiter:
+                    await self._follow(waiter, queue)
+                    if self._leader is waiter:  # promoted, and there may be work already
+                        self.work()
+                elif self.is_gone:
+                    self._leader = None
+                elif taken < looks:
+                    taken += 1
+                    await trio.lowlevel.checkpoint()
+                    if waiter.done or self.work():
+                        self._patience.found(taken)
+                        taken = looks
+                    elif taken == looks:
+                        self._patience.in_vain()
+                else:
+                    await self._lead_parked()
+                    self.work()
+        finally:
+            queue.pop(waiter, None)
+            if self._leader is waiter:
+                self._leader = None
+                if self._followers or self.reader_in_line is not None:
+                    self._promote()
+        if waiter.error is not None:
+            raise waiter.error
+        return waiter.value
+
+    async def _lead_parked(self) -> None:
+        self._leader_parked = True
+        try:
+            await self._park()
+        finally:
+            self._leader_parked = False
+
+    async def _follow(self, waiter: Waiter, queue: Queue) -> None:
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._unpark(waiter)
+            queue.pop(waiter, None)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        waiter.task = trio.lowlevel.current_task()
+        waiter.parked = True
+        self._followers += 1
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def _unpark(self, waiter: Waiter) -> None:
+        waiter.parked = False
+        self._followers -= 1
+
+    def _reschedule(self, waiter: Waiter) -> None:
+        assert waiter.task is not None
+        self._unpark(waiter)
+        trio.lowlevel.reschedule(waiter.task)
+
+    def _promote(self) -> None:
+        """The leader has left: the next one is whoever can use what it reads itself."""
+        if self._followers and not self.is_gone:
+            for queue in (self.receivers, self.senders, self.drainers):
+                for waiter in queue:
+                    if waiter.parked:
+                        self._leader = waiter
+                        self._reschedule(waiter)
+                        return
+        if self.reader_in_line is not None:
+            task, self.reader_in_line = self.reader_in_line, None
+            trio.lowlevel.reschedule(task)
+
+    def _wake_leader(self) -> None:
+        if self._leader_parked:
+            self._interrupt_park()
+
+    # Being done -----------------------------------------------------------------------------
+
+    def _complete(self, waiter: Waiter) -> None:
+        waiter.done = True
+        if waiter.parked:
+            self._reschedule(waiter)
+        elif waiter is self._leader:
+            self._wake_leader()
+
+    def _complete_all(self, queue: Queue, error: Callable[[], BaseException | None]) -> None:
+        while queue:
+            waiter = queue.popitem(last=False)[0]
+            waiter.error = error()
+            self._complete(waiter)
+
+    def close_waiters(self, owner: object) -> None:
+        """The half that these tasks wait in is closed."""
+        for queue in (self.receivers, self.senders, self.drainers):
+            for waiter in [waiter for waiter in queue if waiter.owner is owner]:
+                del queue[waiter]
+                waiter.error = trio.ClosedResourceError()
+                self._complete(waiter)

@@ -1,0 +1,467 @@
+"""The receiving side of the native protocol: bytes and tokens in, messages out."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any
+
+import msgspec
+
+from .._errors import InvalidMessage, ProtocolError
+from . import HandleMessage, Limits, Token
+from .msgpack import MsgpackCodec
+from .native_frames import (
+    ARRAY,
+    ARRAY_OF_ONE,
+    ARRAY_SIZE,
+    ARRAY_TAG,
+    BATCH_SIZE,
+    BYTES,
+    CALL,
+    END,
+    ENDED,
+    FAILURE,
+    FAILURE_SIZE,
+    GREETING,
+    HEADER,
+    HEADER_SIZE,
+    HELLO,
+    HELLO_SIZE,
+    MARK_SIZE,
+    MESSAGES,
+    MOST_GRANT,
+    PAIR,
+    STOP,
+    TALKING,
+    VERSION,
+    Hello,
+    byte_window,
+    credit_of,
+    greeting,
+)
+
+__all__ = ["Receiving"]
+
+
+class Deferred:
+    """A received message that becomes a value, or an error, when it is taken."""
+
+    __slots__ = ("error", "kind", "raw", "tokens")
+
+    def __init__(
+        self, kind: int, raw: bytes, tokens: list[Token], error: Exception | None = None
+    ) -> None:
+        self.kind = kind
+        self.raw = raw
+        self.tokens = tokens
+        self.error = error
+
+
+class Receiving:
+    """Half of `NativeWire`."""
+
+    codec: MsgpackCodec
+    limits: Limits
+    peer: Hello
+    credit: int
+    stopped: bool
+    peer_stopped: bool
+
+    def _start_receiving(self, greeted: bool, accepts: tuple[int, ...]) -> None:
+        self.greeted = greeted
+        self._accepts = accepts
+        self.unread: deque[Any] = deque()
+        self.grants_pending = 0
+        self.peer_ended = False
+        self.failure_text: str | None = None
+        self.call: Deferred | None = None
+        # What has arrived, what of it was taken, and marks between: (messages, size).
+        self._granted = 0
+        self._arrived_messages = self._arrived_size = 0
+        self._marks_in: deque[tuple[int, int]] = deque()
+        self._unmarked_in = 0
+        self._taken_here = 0
+        self._size_at_grant = 0
+        self._apply_limits()
+        self._scratch = bytearray(HEADER_SIZE + BATCH_SIZE + HEADER_SIZE)
+        self._view = memoryview(self._scratch)
+        self._whole = [self._view]
+        self._filled = 0
+        # The frame whose payload is incomplete: kind, length, tokens.
+        self._frame: tuple[int, int, list[Token]] | None = None
+        self._large: BytesIO | None = None
+        self._large_view: memoryview | None = None
+        self._tokens: deque[Token] = deque()
+        self.buffers: list[memoryview] = self._whole
+        self._set_buffers()
+
+    def _receive_grant(self, grant: int) -> None:
+        raise NotImplementedError
+
+    def _update_congestion(self) -> None:
+        raise NotImplementedError
+
+    def _meet_limits(self) -> None:
+        raise NotImplementedError
+
+    def _apply_limits(self) -> None:
+        window = greeting(self.limits).max_buffer_size
+        self._refill = 1 if window else 0
+        self.rendezvous = not window
+        self._granted = max(self._granted, credit_of(window))
+        self._usual_grant = max(1, min(window // 2, 512)) if window >= 0 else 512
+        self.grant_at = self._usual_grant
+        self.starving = self._granted <= self._usual_grant
+        self._maximum = self._lengths(TALKING + self._accepts if self.greeted else GREETING)
+
+    def adopt(self, limits: Limits) -> None:
+        """Accept something else than the peer takes for granted: after its HELLO, before ours."""
+        self._granted = credit_of(self.peer.max_buffer_size)
+        self.limits = limits
+        self._meet_limits()
+        self._apply_limits()
+
+    def _lengths(self, allowed: tuple[int, ...]) -> dict[int, int]:
+        message = self.limits.max_message_size
+        longest = {
+            HELLO: HELLO_SIZE,
+            MESSAGES: max(message, BATCH_SIZE) + ARRAY_SIZE,
+            PAIR: message,
+            BYTES: message,
+            CALL: message,
+            FAILURE: FAILURE_SIZE,
+        }
+        return {kind: longest.get(kind, 0) for kind in allowed}
+
+    def _set_buffers(self) -> None:
+        if self._large_view is not None:
+            self.buffers = [self._large_view[self._filled :]]
+        elif not self.greeted or CALL in self._accepts:
+            # Not a byte beyond HELLO and CALL is read before they are understood: what follows
+            # depends on the limits and on the types that they bring.
+            end = HEADER_SIZE if self._frame is None else self._frame[1]
+            self.buffers = [self._view[self._filled : end]]
+        elif self._filled:
+            self.buffers = [self._view[self._filled :]]
+        else:
+            self.buffers = self._whole
+
+    def received(self, count: int, tokens: Sequence[Token] = ()) -> None:
+        """``count`` bytes were read into `buffers`, and ``tokens`` came with them.
+
+        Raises:
+          ProtocolError: and then the channel is dead: call `close`.
+        """
+        if tokens:
+            self._tokens.extend(tokens)
+        if self._large is not None:
+            self._filled += count
+            self._continue_large()
+        else:
+            self._parse(self._filled + count)
+        if self._filled or self.buffers is not self._whole:
+            self._set_buffers()
+        # A token rides on the first byte of its frame, so it can be ahead of its header only
+        # while that header is incomplete.
+        if self._tokens and (not self._filled or self._frame is not None):
+            raise ProtocolError("the peer sent handles that no frame announced")
+
+    def _parse(self, end: int) -> None:
+        position = 0
+        view = self._view
+        while end - position >= HEADER_SIZE or self._frame is not None:
+            if self._frame is None:
+                kind, handles, grant, length = HEADER.unpack_from(view, position)
+                if handles or length > self._maximum.get(kind, -1):
+                    self._check_header(kind, handles, length)
+                position += HEADER_SIZE
+                if grant:
+                    self._receive_grant(grant)
+                tokens = [self._tokens.popleft() for _ in range(handles)] if handles else []
+            else:
+                kind, length, tokens = self._frame
+            if end - position < length:
+                self._frame = kind, length, tokens
+                if length > BATCH_SIZE:
+                    self._start_large(length, view[position:end])
+                    return
+                break
+            self._frame = None
+            payload = view[position : position + length]
+            position += length
+            if kind == MESSAGES and not tokens:
+                self._receive_batch(payload)
+            else:
+                self._receive_frame(kind, payload, tokens)
+        rest = end - position
+        if rest and position:
+            self._scratch[:rest] = self._scratch[position:end]
+        self._filled = rest
+
+    def _check_header(self, kind: int, handles: int, length: int) -> None:
+        most = self._maximum.get(kind)
+        if most is None:
+            raise ProtocolError(f"unexpected frame of kind {chr(kind)!r} from the peer")
+        if length > most:
+            raise ProtocolError(f"the peer announced a frame of {length} bytes; {most} are allowed")
+        if kind not in (MESSAGES, PAIR, CALL) or handles > self.limits.max_handles:
+            raise ProtocolError(f"the peer announced {handles} handles where they are not allowed")
+        if handles > len(self._tokens):
+            raise ProtocolError(
+                f"the peer announced {handles} handles and {len(self._tokens)} arrived"
+            )
+
+    def _start_large(self, length: int, beginning: memoryview) -> None:
+        # `bytes(n)` is zeroed lazily by the kernel, so that memory grows with what arrives; and
+        # BytesIO gives it back as the very bytes object, so that nothing is copied again.
+        self._large = BytesIO(bytes(length))
+        self._large_view = self._large.getbuffer()
+        self._filled = len(beginning)
+        self._large_view[: self._filled] = beginning
+
+    def _continue_large(self) -> None:
+        assert self._frame is not None
+        assert self._large is not None
+        assert self._large_view is not None
+        kind, length, tokens = self._frame
+        if self._filled < length:
+            return
+        self._large_view.release()
+        payload = self._large.getvalue()
+        self._large = self._large_view = self._frame = None
+        self._filled = 0
+        if kind == MESSAGES and not tokens:
+            self._receive_batch(payload)
+        else:
+            self._receive_frame(kind, payload, tokens)
+
+    def _receive_batch(self, payload: bytes | memoryview) -> None:
+        size = len(payload)
+        tag, count = ARRAY.unpack_from(payload) if size >= ARRAY_SIZE else (0, 0)
+        if tag != ARRAY_TAG:
+            raise ProtocolError("the peer sent a batch that is no array")
+        self._arrive(count, size)
+        if self.stopped:
+            return
+        if size <= self.limits.max_message_size + ARRAY_SIZE:
+            try:
+                self.unread.extend(self.codec.decode_batch(payload))
+                return
+            except ProtocolError:
+                raise
+            except Exception:
+                pass  # one of them is bad: find out which
+        self._receive_one_by_one(payload)
+
+    def _receive_one_by_one(self, payload: bytes | memoryview) -> None:
+        try:
+            parts = self.codec.split_batch(payload)
+        except Exception as exc:
+            raise ProtocolError(f"the peer sent a malformed batch: {exc}") from exc
+        for part in parts:
+            raw = bytes(part)
+            if len(raw) > self.limits.max_message_size:
+                raise ProtocolError(
+                    f"the peer sent a message of {len(raw)} bytes;"
+                    f" {self.limits.max_message_size} are allowed"
+                )
+            try:
+                self.unread.append(self._decode(raw, []))
+            except InvalidMessage as exc:
+                self.unread.append(Deferred(MESSAGES, b"", [], exc))
+
+    def _receive_frame(self, kind: int, payload: bytes | memoryview, tokens: list[Token]) -> None:
+        if kind in (MESSAGES, PAIR, BYTES):
+            try:
+                self._receive_message(kind, bytes(payload), tokens)
+            except ProtocolError:
+                close_tokens(tokens)
+                raise
+        elif kind == END:
+            self.peer_ended = True
+            self._maximum = self._lengths(ENDED + self._accepts)
+        elif kind == STOP:
+            self.peer_stopped = True
+        elif kind == HELLO:
+            self._receive_hello(payload)
+        elif kind == FAILURE:
+            self.failure_text = bytes(payload).decode("utf-8", "replace")
+        elif kind == CALL:
+            self.call = Deferred(CALL, bytes(payload), tokens, None)
+            self._accepts = ()
+            self._maximum.pop(CALL)
+
+    def _receive_message(self, kind: int, raw: bytes, tokens: list[Token]) -> None:
+        self._arrive(1, len(raw))
+        if kind == MESSAGES:
+            if raw[: ARRAY_SIZE] != ARRAY_OF_ONE:
+                raise ProtocolError("the peer sent handles in a batch")
+            raw = raw[ARRAY_SIZE :]
+        if self.stopped:
+            close_tokens(tokens)
+        else:
+            self.unread.append(Deferred(kind, raw, tokens, None))
+
+    def _receive_hello(self, payload: bytes | memoryview) -> None:
+        try:
+            hello = msgspec.msgpack.decode(payload, type=Hello)
+        except Exception as exc:
+            raise ProtocolError(f"the peer's greeting makes no sense: {exc}") from exc
+        if hello.version != VERSION:
+            raise ProtocolError(
+                f"the peer speaks version {hello.version} of the protocol, this is {VERSION}"
+            )
+        self.credit += credit_of(hello.max_buffer_size) - credit_of(self.peer.max_buffer_size)
+        self.peer = hello
+        self._meet_limits()
+        self.greeted = True
+        self._maximum = self._lengths(TALKING + self._accepts)
+        self._update_congestion()
+
+    def _arrive(self, messages: int, size: int) -> None:
+        """Account for what arrived; a peer that outruns its credit is cut off."""
+        self._arrived_messages += messages
+        self._arrived_size += size
+        credit_left = self._granted - self._arrived_messages
+        self.starving = credit_left <= self._usual_grant
+        if credit_left < 0:
+            raise ProtocolError("the peer sent more messages than it had credit for")
+        self._unmarked_in += size
+        if self._unmarked_in >= MARK_SIZE:
+            self._unmarked_in = 0
+            self._marks_in.append((self._arrived_messages, self._arrived_size))
+            self._check_bytes_waiting()
+
+    def _check_bytes_waiting(self) -> None:
+        waiting = self._arrived_size - self._size_at_grant
+        window = byte_window(self.limits.max_message_size)
+        if waiting > window // 2:
+            self.grant_at = 1
+        # The peer counts in steps of batches, and may begin one more message.
+        if waiting > window + self.limits.max_message_size + 4 * BATCH_SIZE and self._refill:
+            raise ProtocolError("the peer sent more bytes than it had credit for")
+
+    def _pop_grant(self) -> int:
+        """The credit that the next frame takes along."""
+        grant = self.grants_pending
+        if grant <= 0:
+            return 0
+        if grant > MOST_GRANT:
+            grant = MOST_GRANT
+        self.grants_pending -= grant
+        self._granted += grant
+        self.starving = self._granted - self._arrived_messages <= self._usual_grant
+        marks = self._marks_in
+        if marks:
+            while marks and marks[0][0] <= self._taken_here:
+                self._size_at_grant = marks.popleft()[1]
+            self.grant_at = self._usual_grant
+        return grant
+
+    def take(self) -> Any:
+        """The next unread message; `unread` is not empty.
+
+        Raises:
+          InvalidMessage: it is not of ``message_type``; it is gone, its handles are closed.
+          ProtocolError: its handles are not what it says: call `close`.
+        """
+        item = self.unread.popleft()
+        self._taken_here += 1
+        self.grants_pending += self._refill
+        if item.__class__ is Deferred:
+            return self._open(item)
+        return item
+
+    def take_call(self) -> tuple[Any, list[Any]]:
+        """The call and the arguments that a function child was started for."""
+        assert self.call is not None
+        deferred, self.call = self.call, None
+        value = self._decode(deferred.raw, deferred.tokens, typed=False)
+        if not isinstance(value, list) or len(value) != 2 or not isinstance(value[1], list):
+            raise ProtocolError("the parent's call makes no sense")
+        return value[0], value[1]
+
+    def _open(self, item: Deferred) -> Any:
+        if item.error is not None:
+            raise item.error
+        if item.kind == BYTES:
+            try:
+                return self.codec.convert(item.raw)
+            except msgspec.ValidationError as exc:
+                raise InvalidMessage(str(exc)) from exc
+        if item.kind != PAIR:
+            return self._decode(item.raw, item.tokens)
+        value = self._decode(item.raw, item.tokens)
+        if self.codec.message_type is not Any:
+            return value
+        if not isinstance(value, list) or len(value) != 2:
+            raise ProtocolError("the peer sent a pair that is none")
+        return HandleMessage(*value)
+
+    def _decode(self, raw: bytes, tokens: list[Token], *, typed: bool = True) -> Any:
+        try:
+            return self.codec.decode(raw, tokens, typed=typed)
+        except (ProtocolError, OSError):
+            raise
+        except (msgspec.ValidationError, RecursionError) as exc:
+            raise InvalidMessage(str(exc)) from exc
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            raise ProtocolError(f"the peer sent a malformed message: {exc}") from exc
+        except Exception as exc:  # raised by the user's own type, in its __post_init__
+            raise InvalidMessage(f"{type(exc).__name__}: {exc}") from exc
+
+    def skip_unread(self) -> None:
+        """Take what is unread, for nobody: the peer gets its credit back."""
+        count = len(self.unread)
+        self._drop_unread()
+        self._taken_here += count
+        self.grants_pending += count * self._refill
+
+    def want(self, receivers: int) -> None:
+        """So many tasks wait for a message: with no buffer, that is what grants credit."""
+        if not self._refill:
+            outstanding = self._granted - self._arrived_messages + self.grants_pending
+            if outstanding < receivers:
+                self.grants_pending += receivers - outstanding
+
+    def received_eof(self) -> None:
+        """The peer is gone.
+
+        Raises:
+          ProtocolError: in the middle of a frame.
+        """
+        if self._frame is not None:
+            kind, length, _ = self._frame
+            raise ProtocolError(
+                f"the peer ended in the middle of a frame: {self._filled} of {length} bytes of"
+                f" a frame of kind {chr(kind)!r}"
+            )
+        if self._filled:
+            raise ProtocolError(
+                f"the peer ended in the middle of a frame's header: {self._filled} of"
+                f" {HEADER_SIZE} bytes"
+            )
+
+    def abandon_input(self) -> None:
+        """Close the tokens of whatever is not a complete message."""
+        if self._frame is not None:
+            close_tokens(self._frame[2])
+        close_tokens(self._tokens)
+        self._tokens.clear()
+        if self._large_view is not None:
+            self._large_view.release()
+        self._frame = self._large = self._large_view = None
+        self._filled = 0
+
+    def _drop_unread(self) -> None:
+        for item in self.unread:
+            if item.__class__ is Deferred:
+                close_tokens(item.tokens)
+        self.unread.clear()
+
+
+def close_tokens(tokens: Any) -> None:
+    for token in tokens:
+        token.close()

@@ -1,0 +1,341 @@
+"""The sending side of the native protocol: messages in, bytes and tokens out."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Any
+
+import msgspec
+
+from .._errors import MessageTooLarge, UnsupportedHandle
+from . import HandleMessage, Limits, Outbound, Token
+from .msgpack import MsgpackCodec
+from .native_frames import (
+    ARRAY,
+    ARRAY_OF_ONE,
+    ARRAY_SIZE,
+    ARRAY_TAG,
+    BARE_BYTES,
+    BATCH_SIZE,
+    BYTES,
+    CALL,
+    END,
+    FAILURE,
+    FAILURE_SIZE,
+    GRANT,
+    HEADER,
+    HEADER_SIZE,
+    HELLO,
+    HIGH_WATER,
+    MARK_SIZE,
+    MESSAGES,
+    PAIR,
+    STOP,
+    UNLIMITED,
+    Hello,
+    byte_window,
+    credit_of,
+    greeting,
+)
+
+__all__ = ["Sending"]
+
+# A batch begins with room for its header and for the head of its array.
+_PREFIX_SIZE = HEADER_SIZE + ARRAY_SIZE
+_PREFIX = bytes(_PREFIX_SIZE)
+
+
+class Sending:
+    """Half of `NativeWire`.
+
+    Small messages gather in an open batch. It is closed, *sealed*, when it is full, when a frame
+    of another kind must follow it, or when it is written.
+    """
+
+    codec: MsgpackCodec
+    limits: Limits
+    peer: Hello
+    grants_pending: int
+
+    def _start_sending(self, handle_window: int) -> None:
+        self.credit = credit_of(self.peer.max_buffer_size)
+        self.unsent = 0
+        self.congested = False
+        self.ended = False
+        self.stopped = False
+        self.peer_stopped = False
+        self._largest = 0
+        self._handle_window = handle_window
+        self._batch = bytearray(_PREFIX)
+        self._batch_count = 0
+        self._queue: deque[tuple[Any, list[Token]]] = deque()
+        # What was sent, what of it the peer's user has taken, and marks between: (messages, size,
+        # handles) at which a message ended.
+        self._sent_messages = self._sent_size = self._sent_handles = 0
+        self._marks: deque[tuple[int, int, int]] = deque()
+        self._unmarked = 0
+        self._taken_messages = self._taken_size = self._taken_handles = 0
+        self._meet_limits()
+
+    def _meet_limits(self) -> None:
+        self._largest = min(self.limits.max_message_size, self.peer.max_message_size)
+
+    def _pop_grant(self) -> int:
+        raise NotImplementedError
+
+    def _drop_unread(self) -> None:
+        raise NotImplementedError
+
+    # Encoding, without effect ---------------------------------------------------------------
+
+    def encode(self, message: Any, handle: Any = None) -> bytes | Outbound:
+        """Check and serialize, without any effect.
+
+        Raises:
+          UnsupportedMessage, UnsupportedHandle, MessageTooLarge: as their names say.
+        """
+        if handle is not None or message.__class__ is bytes:
+            return self._encode_specially(message, handle)
+        data = self.codec.encode(message)
+        if self.codec.outgoing or len(data) > self._largest:
+            handles = self.codec.pop_handles()
+            self._check_size(len(data), len(handles))
+            if message.__class__ is HandleMessage:  # one that is passed on
+                return Outbound(PAIR, data, handles)
+            return Outbound(MESSAGES, ARRAY_OF_ONE + data, handles)
+        return data
+
+    def _encode_specially(self, message: Any, handle: Any) -> bytes | Outbound:
+        if handle is None:
+            if len(message) >= BARE_BYTES:
+                self._check_size(len(message), 0)
+                return Outbound(BYTES, message, [])
+            data = self.codec.encode(message)
+            self._check_size(len(data), 0)
+            return data
+        data = self.codec.encode([message, handle])
+        handles = self.codec.pop_handles()
+        if not any(known.obj is handle for known in handles):
+            raise UnsupportedHandle(f"{type(handle).__name__!r} objects are no handles")
+        self._check_size(len(data), len(handles))
+        return Outbound(PAIR, data, handles)
+
+    def encode_call(self, call: Any, arguments: list[Any]) -> Outbound:
+        """What a function child is to run: like `encode`, but for the first frame only."""
+        data = self.codec.encode([call, arguments])
+        handles = self.codec.pop_handles()
+        self._check_size(len(data), len(handles))
+        return Outbound(CALL, data, handles)
+
+    def _check_size(self, size: int, handles: int) -> None:
+        if size > self._largest:
+            raise MessageTooLarge(f"a message of {size} bytes; max_message_size is {self._largest}")
+        most = min(self.peer.max_handles, self.limits.max_handles)
+        if handles > most:
+            raise MessageTooLarge(f"a message with {handles} handles; max_handles is {most}")
+
+    # Committing -----------------------------------------------------------------------------
+
+    def can_send(self, handles: int = 0) -> bool:
+        """Whether one more message, with that many handles, may be committed now."""
+        if self.credit <= 0 or self.congested:
+            return False
+        in_flight = self._sent_handles - self._taken_handles
+        return not handles or not in_flight or in_flight + handles <= self._handle_window
+
+    def commit_small(self, payload: bytes | Outbound) -> bool:
+        """Commit, if it is a small message and there is room for it; False, and nothing has
+        happened, if not."""
+        batch = self._batch
+        if (
+            self.credit <= 0
+            or self.congested
+            or payload.__class__ is not bytes
+            or len(batch) + len(payload) > BATCH_SIZE
+        ):
+            return False
+        batch += payload
+        self._batch_count += 1
+        self.credit -= 1
+        return True
+
+    def commit(self, payload: bytes | Outbound, tokens: list[Token] | None = None) -> None:
+        """Queue one encoded message; `can_send` was true. It will arrive, whole and in order."""
+        if self.commit_small(payload):
+            return
+        if isinstance(payload, Outbound):
+            if payload.kind == CALL:
+                self._push(CALL, payload.data, tokens)
+            else:
+                self._commit_alone(payload.kind, payload.data, tokens)
+            return
+        self._seal()
+        if not self.commit_small(payload):
+            self._commit_alone(MESSAGES, ARRAY_OF_ONE + payload, None)
+
+    def _commit_alone(self, kind: int, data: bytes, tokens: list[Token] | None) -> None:
+        self.credit -= 1
+        self._push(kind, data, tokens)
+        self._account(1, len(data), len(tokens) if tokens else 0)
+
+    def _account(self, messages: int, size: int, handles: int) -> None:
+        self._sent_messages += messages
+        self._sent_size += size
+        self._sent_handles += handles
+        self._unmarked += size
+        if handles or self._unmarked >= MARK_SIZE:
+            self._mark()
+
+    def _mark(self) -> None:
+        self._unmarked = 0
+        self._marks.append((self._sent_messages, self._sent_size, self._sent_handles))
+        self._update_congestion()
+
+    def _receive_grant(self, grant: int) -> None:
+        self.credit += grant
+        self._taken_messages += grant
+        marks = self._marks
+        if marks and marks[0][0] <= self._taken_messages:
+            while marks and marks[0][0] <= self._taken_messages:
+                _, self._taken_size, self._taken_handles = marks.popleft()
+            self._update_congestion()
+
+    def _update_congestion(self) -> None:
+        self.congested = (
+            self.unsent > HIGH_WATER
+            or self._sent_size - self._taken_size >= byte_window(self.peer.max_message_size)
+        )
+
+    def _seal(self) -> None:
+        """Close the open batch and queue it."""
+        if self._batch_count:
+            self._queue.append((self._finish_batch(), []))
+            self.unsent += len(self._batch)
+            self._batch = bytearray(_PREFIX)
+            self._batch_count = 0
+
+    def _finish_batch(self) -> bytearray:
+        batch = self._batch
+        length = len(batch) - HEADER_SIZE
+        HEADER.pack_into(batch, 0, MESSAGES, 0, self._pop_grant(), length)
+        ARRAY.pack_into(batch, HEADER_SIZE, ARRAY_TAG, self._batch_count)
+        self._sent_messages += self._batch_count
+        self._sent_size += length
+        self._unmarked += length
+        if self._unmarked >= MARK_SIZE:
+            self._mark()
+        return batch
+
+    def _push(self, kind: int, data: bytes = b"", tokens: list[Token] | None = None) -> None:
+        self._seal()
+        header = HEADER.pack(kind, len(tokens) if tokens else 0, self._pop_grant(), len(data))
+        if len(data) < BARE_BYTES:
+            self._queue.append((header + data, tokens or []))
+        else:
+            self._queue.append((header, tokens or []))
+            self._queue.append((data, []))
+        self.unsent += len(header) + len(data)
+
+    def hello(self, device: int = 0, inode: int = 0) -> None:
+        """Queue our HELLO: the first thing to do on a channel that was not agreed on before."""
+        self._push(HELLO, msgspec.msgpack.encode(greeting(self.limits, device, inode)))
+
+    def end(self) -> None:
+        """Say that no more messages will come."""
+        if not self.ended:
+            self.ended = True
+            self._push(END)
+
+    def stop(self) -> None:
+        """Say that no more messages will be taken, and drop those that wait."""
+        if not self.stopped:
+            self.stopped = True
+            self._push(STOP)
+            self._drop_unread()
+
+    def fail(self, text: str) -> None:
+        """Queue the last words of a failed function child: the end of a long text is kept."""
+        self._push(FAILURE, text.encode("utf-8", "replace")[-FAILURE_SIZE:])
+
+    def flush_grants(self) -> None:
+        """Queue what credit is due, if no other frame has taken it along."""
+        self._seal()
+        while self.grants_pending > 0:
+            self._push(GRANT)
+
+    # Writing --------------------------------------------------------------------------------
+
+    def has_output(self) -> bool:
+        """Whether anything is committed and not written yet."""
+        return bool(self._queue or self._batch_count)
+
+    def bytes_unsent(self) -> int:
+        """How much that is."""
+        return self.unsent + (len(self._batch) if self._batch_count else 0)
+
+    def credit_left(self) -> float:
+        """How many messages the peer would take now."""
+        return math.inf if self.credit > UNLIMITED // 2 else max(0, self.credit)
+
+    def next_write(self) -> tuple[list[Any], list[Token]] | None:
+        """Buffers to write with one call, and the tokens to pass with their first byte.
+
+        Nothing ever stands in front of a frame with tokens. Call `written` with the outcome.
+        """
+        self._seal()
+        queue = self._queue
+        if not queue:
+            return None
+        first, tokens = queue[0]
+        buffers = [first]
+        for index in range(1, min(len(queue), 16)):
+            if queue[index][1]:
+                break
+            buffers.append(queue[index][0])
+        return buffers, tokens
+
+    def written(self, count: int) -> None:
+        """``count`` bytes of the last `next_write` are out, and with the first of them its
+        tokens, which are closed here."""
+        queue = self._queue
+        self.unsent -= count
+        while count:
+            data, tokens = queue.popleft()
+            for token in tokens:
+                token.close()
+            if count < len(data):
+                queue.appendleft((memoryview(data)[count:], []))
+                break
+            count -= len(data)
+        if self.congested:
+            self._update_congestion()
+
+    def next_batch(self) -> bytearray | None:
+        """The open batch, if it is all there is to write: `next_write` in short.
+
+        Call `batch_written` with the outcome, before anything else.
+        """
+        if self._queue or not self._batch_count:
+            return None
+        return self._finish_batch()
+
+    def batch_written(self, count: int) -> None:
+        """``count`` bytes of `next_batch` are out, none if the write failed."""
+        batch = self._batch
+        self._batch_count = 0
+        if count == len(batch):
+            del batch[_PREFIX_SIZE:]  # and used again: an allocation less for each message
+            return
+        self._queue.append((memoryview(batch)[count:], []))
+        self.unsent += len(batch) - count
+        self._batch = bytearray(_PREFIX)
+
+    def abandon_output(self) -> None:
+        """Drop what was not written, tokens included."""
+        for _, tokens in self._queue:
+            for token in tokens:
+                token.close()
+        self._queue.clear()
+        self._batch = bytearray(_PREFIX)
+        self._batch_count = self.unsent = 0
