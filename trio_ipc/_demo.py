@@ -24,7 +24,7 @@ import trio_ipc
 from ._demo_runner import Console, Result, Say, Seen, Step, expect, run_step, run_steps
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
 assert sys.platform != "win32"  # see __main__.py, which says so in a friendlier way
 
@@ -138,7 +138,7 @@ async def hand_over(port: int, say: Say) -> Seen:
 
 
 @asynccontextmanager
-async def open_reception(port: int) -> AsyncIterator[Reception]:
+async def open_reception(port: int) -> AsyncGenerator[Reception, None]:
     """Hand over what connects to ``port``, as long as the block lasts."""
     [listener] = await trio.open_tcp_listeners(port, host=HOST)
     async with (
@@ -256,14 +256,15 @@ async def ask_for_squares(
 
 
 async def failing_child(say: Say) -> Seen:
-    """Nobody has to watch the child: what it fails of is raised here."""
+    """Nobody has to watch the child: why it failed is raised here."""
     try:
         async with trio_ipc.open_child(divide, 7, 0) as child:
+            say(f"child {child.pid} divides 7 by 0")
             await trio.sleep_forever()  # cancelled when the child fails
     except trio_ipc.ChildFailed as exc:
         failure = exc
     remote_traceback = failure.remote_traceback or ""
-    say(f"ChildFailed: child {child.pid} exited with status {failure.returncode}, after")
+    say(f"ChildFailed, exit status {failure.returncode}, and this is what the child said:")
     say(remote_traceback.rstrip())
     expect(failure.returncode == 1, "the exit status is 1")
     expect("return numerator / denominator" in remote_traceback, "the traceback shows the line")

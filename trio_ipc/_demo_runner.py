@@ -19,8 +19,6 @@ import trio
 
 from ._version import __version__
 
-assert sys.platform != "win32"  # see __main__.py
-
 __all__ = ["Console", "Report", "Result", "Say", "Seen", "Step", "Unfulfilled", "expect"]
 
 Say = Callable[[object], None]
@@ -211,6 +209,7 @@ def count_descriptors() -> int:
 
 def count_children() -> int:
     """The children of this process, those that nobody has waited for included."""
+    assert sys.platform != "win32"
     if os.path.exists("/proc/thread-self/children"):
         return sum(map(_count_children_of_thread, os.listdir("/proc/self/task")))
     # Elsewhere nobody says how many there are, but whether there are any.

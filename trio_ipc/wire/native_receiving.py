@@ -25,6 +25,7 @@ from .native_frames import (
     FAILURE,
     FAILURE_SIZE,
     GREETING,
+    HANDLE_WINDOW,
     HEADER,
     HEADER_SIZE,
     HELLO,
@@ -84,6 +85,7 @@ class Receiving:
         self._unmarked_in = 0
         self._taken_here = 0
         self._size_at_grant = 0
+        self._handles_since_grant = 0
         self._apply_limits()
         self._scratch = bytearray(HEADER_SIZE + BATCH_SIZE + HEADER_SIZE)
         self._view = memoryview(self._scratch)
@@ -295,6 +297,8 @@ class Receiving:
 
     def _receive_message(self, kind: int, raw: bytes, tokens: list[Token]) -> None:
         self._arrive(1, len(raw))
+        if tokens:
+            self._arrive_handles(len(tokens))
         if kind == MESSAGES:
             if raw[: ARRAY_SIZE] != ARRAY_OF_ONE:
                 raise ProtocolError("the peer sent handles in a batch")
@@ -334,6 +338,13 @@ class Receiving:
             self._marks_in.append((self._arrived_messages, self._arrived_size))
             self._check_bytes_waiting()
 
+    def _arrive_handles(self, count: int) -> None:
+        # The peer may send no more than `HANDLE_WINDOW` of them on its credit, perhaps less.
+        self.starving = True
+        self._handles_since_grant += count
+        if self._handles_since_grant >= HANDLE_WINDOW // 4:
+            self.grant_at = 1
+
     def _check_bytes_waiting(self) -> None:
         waiting = self._arrived_size - self._size_at_grant
         window = byte_window(self.limits.max_message_size)
@@ -353,11 +364,11 @@ class Receiving:
         self.grants_pending -= grant
         self._granted += grant
         self.starving = self._granted - self._arrived_messages <= self._usual_grant
+        self.grant_at = self._usual_grant
+        self._handles_since_grant = 0
         marks = self._marks_in
-        if marks:
-            while marks and marks[0][0] <= self._taken_here:
-                self._size_at_grant = marks.popleft()[1]
-            self.grant_at = self._usual_grant
+        while marks and marks[0][0] <= self._taken_here:
+            self._size_at_grant = marks.popleft()[1]
         return grant
 
     def take(self) -> Any:
