@@ -4,23 +4,29 @@ A scope owns the child; what travels between the two processes are values, and a
 live sockets.
 """
 
-from ._channel import Channel as Channel
-from ._channel import ChannelStatistics as ChannelStatistics
-from ._channel import ChildChannel as ChildChannel
-from ._channel import ReceiveChannel as ReceiveChannel
-from ._channel import SendChannel as SendChannel
-from ._errors import ChildFailed as ChildFailed
-from ._errors import HandleNotDelivered as HandleNotDelivered
-from ._errors import InvalidMessage as InvalidMessage
-from ._errors import MessageTooLarge as MessageTooLarge
-from ._errors import NoParent as NoParent
-from ._errors import ProtocolError as ProtocolError
-from ._errors import RemoteTraceback as RemoteTraceback
-from ._errors import UnsupportedHandle as UnsupportedHandle
-from ._errors import UnsupportedMessage as UnsupportedMessage
-from ._open import open_channel_pair as open_channel_pair
-from ._open import open_child as open_child
-from ._open import open_parent as open_parent
+from ._channel import (
+    Channel as Channel,
+    ChannelStatistics as ChannelStatistics,
+    ChildChannel as ChildChannel,
+    ReceiveChannel as ReceiveChannel,
+    SendChannel as SendChannel,
+)
+from ._errors import (
+    ChildFailed as ChildFailed,
+    HandleNotDelivered as HandleNotDelivered,
+    InvalidMessage as InvalidMessage,
+    MessageTooLarge as MessageTooLarge,
+    NoParent as NoParent,
+    ProtocolError as ProtocolError,
+    RemoteTraceback as RemoteTraceback,
+    UnsupportedHandle as UnsupportedHandle,
+    UnsupportedMessage as UnsupportedMessage,
+)
+from ._open import (
+    open_channel_pair as open_channel_pair,
+    open_child as open_child,
+    open_parent as open_parent,
+)
 from ._version import __version__ as __version__
 from .wire import HandleMessage as HandleMessage
 

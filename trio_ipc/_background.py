@@ -6,9 +6,12 @@ for what the kernel did not take at once, the reader for when nobody waits.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Final
 
 import trio
+
+assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
 
 if TYPE_CHECKING:
     from ._connection import Connection

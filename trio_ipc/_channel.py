@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
+from abc import ABCMeta
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, final
 
 import attrs
 import trio
 
 if TYPE_CHECKING:
+    import sys
     from types import TracebackType
 
     from typing_extensions import Self
 
-    from ._connection import Connection
+    if sys.platform != "win32":
+        from ._connection import Connection
+    else:
+        Connection = Any
 
 __all__ = ["Channel", "ChannelStatistics", "ChildChannel", "ReceiveChannel", "SendChannel"]
 
+T = TypeVar("T")
 SendT = TypeVar("SendT", contravariant=True)
 ReceiveT = TypeVar("ReceiveT", covariant=True)
 
 
-class NoPublicConstructor(type):
+class NoPublicConstructor(ABCMeta):
     """For classes whose objects are handed out by functions, and not made by users."""
 
     def __call__(cls, *args: object, **kwargs: object) -> NoReturn:
         raise TypeError(f"{cls.__module__}.{cls.__qualname__} has no public constructor")
 
-    def _create(cls, *args: Any) -> Any:
-        return super().__call__(*args)
-
-
-class _Abstract(NoPublicConstructor, type(trio.abc.AsyncResource)):  # type: ignore[misc]
-    pass
+    def _create(cls: type[T], *args: Any) -> T:
+        return super().__call__(*args)  # type: ignore[misc,no-any-return]
 
 
 @attrs.frozen
@@ -92,17 +94,18 @@ class _End:
         connection = self.connection
         if connection.closed:
             return
-        if not self.send_channels:
-            connection.wire.end()
         if not self.receive_channels:
             connection.wire.stop()
-        connection.push()
+        if not self.send_channels:
+            connection.end()
+        else:
+            connection.push()
         # In a scope the scope closes it, when the child has gone.
         if not self.send_channels and not self.receive_channels and not connection.scoped:
             connection.shut()
 
 
-class _Half(trio.abc.AsyncResource, metaclass=_Abstract):
+class _Half(trio.abc.AsyncResource, metaclass=NoPublicConstructor):
     """What the send half and the receive half have in common."""
 
     def __init__(self, end: _End) -> None:
@@ -130,8 +133,7 @@ class _Half(trio.abc.AsyncResource, metaclass=_Abstract):
         """
         if self._closed:
             raise trio.ClosedResourceError
-        clone: Self = type(self)._create(self._end)
-        return clone
+        return type(self)._create(self._end)
 
     @trio.lowlevel.enable_ki_protection
     def close(self) -> None:
@@ -355,7 +357,7 @@ class Channel(
     trio.abc.SendChannel[SendT],
     trio.abc.ReceiveChannel[ReceiveT],
     Generic[SendT, ReceiveT],
-    metaclass=_Abstract,
+    metaclass=NoPublicConstructor,
 ):
     """One end of a channel between two processes: a send half and a receive half.
 
@@ -368,8 +370,8 @@ class Channel(
 
     def __init__(self, connection: Connection) -> None:
         end = _End(connection)
-        self.send_channel: SendChannel[SendT] = SendChannel._create(end)
-        self.receive_channel: ReceiveChannel[ReceiveT] = ReceiveChannel._create(end)
+        self.send_channel: SendChannel[SendT] = SendChannel[SendT]._create(end)
+        self.receive_channel: ReceiveChannel[ReceiveT] = ReceiveChannel[ReceiveT]._create(end)
         self._end = end
         self._connection = connection
         # Called a million times a second, these are better off without a call in between.
@@ -441,7 +443,8 @@ class Channel(
 
     def fileno(self) -> int:
         """The number of the channel's socket, -1 once it is closed. Not a checkpoint."""
-        return self._connection.fileno()
+        number: int = self._connection.fileno()
+        return number
 
     def _surrender(self) -> None:
         """This end lives in another process now: forget it without saying goodbye."""

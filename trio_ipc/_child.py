@@ -1,19 +1,140 @@
-"""The life of a child, from the spawn to the reap."""
+"""The parent's side: the life of a child, from the spawn to the reap."""
 
 from __future__ import annotations
 
 import signal
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import trio
 
+assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
+
+from . import _process, _target
+from ._background import Background
+from ._channel import ChildChannel
 from ._connection import Connection
 from ._errors import ChildFailed
+from ._pair import make_wire, socket_identity
+from ._scope import in_background
+from .wire.native_frames import FAILURE
 
-__all__ = ["Child"]
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
+
+    from .wire import Limits
+    from .wire.native import NativeWire
+
+__all__ = ["prepare_child"]
 
 # Seconds. A child's last bytes are there before it has exited, unless an orphan of its own holds
 # its end open: then nobody waits for it for ever.
-EXIT_TO_EOF = 1.0
+EXIT_TO_EOF: Final = 1.0
+
+
+def prepare_child(
+    target: _process.Target,
+    args: tuple[Any, ...],
+    *,
+    protocol: str | None,
+    serialization: str | None,
+    types: tuple[Any, Any],
+    limits: Limits,
+    grace_period: float,
+    check: bool,
+    options: dict[str, Any],
+) -> AbstractAsyncContextManager[ChildChannel[Any, Any]]:
+    """See `trio_ipc.open_child`: everything that can be refused at the call is refused here."""
+    message_type, child_message_type = types
+    program = _process.plan(target, args, protocol)
+    if program.protocol != "native":
+        raise NotImplementedError("the node protocol is not there yet")
+    if serialization not in (None, "msgpack"):
+        raise ValueError("the native protocol's serialization is 'msgpack'")
+    limits.check()
+    if not grace_period >= 0:
+        raise ValueError("grace_period must be >= 0")
+    call = None
+    if program.function is not None:
+        _target.refuse_while_importing_main()
+        call = _target.describe_call(program.function, child_message_type)
+    elif child_message_type is not Any:
+        raise TypeError("child_message_type is for function children; a script says its own")
+    wire = make_wire(message_type, limits, accepts=() if call is None else (FAILURE,))
+    return _run_child(program, wire, call, args, grace_period, check, options)
+
+
+@asynccontextmanager
+@trio.lowlevel.enable_ki_protection
+async def _run_child(
+    program: _process.Program,
+    wire: NativeWire,
+    call: _target.Call | None,
+    args: tuple[Any, ...],
+    grace_period: float,
+    check: bool,
+    options: dict[str, Any],
+) -> AsyncIterator[ChildChannel[Any, Any]]:
+    payload = None if call is None else wire.encode_call(msgspec.to_builtins(call), list(args))
+    process, connection = await _start(program, wire, options)
+    child = Child(connection, process, check)
+    background = Background(connection)
+    error: BaseException | None = None
+    async with in_background(
+        background.write,
+        background.read,
+        child.supervise,
+        child.watch_for_loss,
+    ):
+        try:
+            if payload is not None:
+                connection.commit_first(payload)
+            connection.push()
+            with child.block:
+                yield ChildChannel._create(connection, process)
+        except BaseException as exc:
+            error = exc
+        await child.finish(grace_period, polite=error is None and not child.block.cancelled_caught)
+    failure = child.failure()
+    if error is None:
+        if failure is not None:
+            raise failure
+    elif failure is not None and error in connection.errors:
+        raise failure from failure.__cause__  # the error was the failure's symptom
+    else:
+        if failure is not None and error.__context__ is None:
+            error.__context__ = failure
+        raise error
+
+
+async def _start(
+    program: _process.Program, wire: NativeWire, options: dict[str, Any]
+) -> tuple[trio.Process, Connection]:
+    """Spawn; our end and the process are the caller's, the child's end is closed here."""
+    ours, theirs = _process.channel_sockets()
+    try:
+        identity = socket_identity(ours)
+        wire.hello(*identity)
+        process = await _process.spawn(program, theirs, options)
+        ends = frozenset((identity, socket_identity(theirs)))
+    except BaseException:
+        ours.close()
+        wire.close()
+        raise
+    finally:
+        theirs.close()
+    connection = Connection(
+        ours,
+        wire,
+        peer=f"child {process.pid}",
+        ends=ends,
+        max_handles=wire.limits.max_handles,
+        scoped=True,
+    )
+    return process, connection
 
 
 class Child:
@@ -66,6 +187,8 @@ class Child:
         text = self.connection.wire.failure_text
         if not self._check or not code or (self._signalled and text is None):
             return None
+        if self.connection.cut_off:  # it was us who ended it: ProtocolError says why
+            return None
         return ChildFailed(code, self.process.args, text)
 
     async def finish(self, grace_period: float, *, polite: bool) -> None:
@@ -75,8 +198,7 @@ class Child:
         """
         connection = self.connection
         connection.sink()
-        connection.wire.end()
-        connection.push()
+        connection.end()
         interrupt: KeyboardInterrupt | None = None
         steps: list[tuple[int | None, float]] = [
             (None, grace_period if polite else 0),

@@ -7,6 +7,7 @@ import os
 import resource
 import socket
 import sys
+import warnings
 import weakref
 from array import array
 from typing import TYPE_CHECKING, Any, Final
@@ -16,18 +17,17 @@ import trio
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
+assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
+
 from . import _handles
 from ._errors import ProtocolError
 from ._waiting import Waiter, Waiting
-from .wire import Outbound
-
-assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ._background import Background
-    from .wire import Wire
+    from .wire import Outbound, Wire
 
 __all__ = ["Connection", "handle_window"]
 
@@ -61,6 +61,7 @@ class Connection(Waiting):
       clear: nothing stands in the way of a message, except perhaps its want of credit.
       corked: what is committed is written at the end of this step of the event loop.
       blocked: the kernel takes no more for now.
+      cut_off: we ended it, because the peer broke the rules.
       gone: set when nothing more will come from the peer.
       background: the background tasks, while they run.
       movable: this end may travel to another process.
@@ -97,6 +98,7 @@ class Connection(Waiting):
         self._pause = BACKOFF[0]
         self._sinking = False
         self.closed = False
+        self.cut_off = False
         self.gone = trio.Event()
         # Why it ended: an OSError, or what the peer did wrong. In a scope, the verdict on a peer
         # that went away without a goodbye waits until it is known how it ended.
@@ -115,9 +117,9 @@ class Connection(Waiting):
 
     def __del__(self) -> None:
         if not getattr(self, "closed", True):
-            import warnings
-
-            warnings.warn(f"unclosed channel to {self.peer}", ResourceWarning, source=self)
+            warnings.warn(
+                f"unclosed channel to {self.peer}", ResourceWarning, stacklevel=2, source=self
+            )
             self._sock.close()
             self.wire.close()
 
@@ -141,6 +143,8 @@ class Connection(Waiting):
             return trio.ClosedResourceError()
         if self._blame is not None:
             return self._note(ProtocolError(self._blame))
+        if self.wire.ended:
+            return trio.ClosedResourceError()
         if self.wire.peer_stopped:
             return self._broken(f"{self.peer} receives no more messages")
         if self.is_gone and self._settled:
@@ -289,10 +293,9 @@ class Connection(Waiting):
 
     def fail(self, error: ProtocolError) -> None:
         """The peer broke the rules: the channel is dead, whatever waits in it is closed."""
+        self.cut_off = True
         if self._blame is None:
             self._blame = str(error)
-        self.is_gone = True
-        self.gone.set()
         self.shut()
 
     def lose(self) -> None:
@@ -323,9 +326,8 @@ class Connection(Waiting):
         Raises:
           trio.BrokenResourceError, UnsupportedHandle, OSError: and nothing has happened, either.
         """
-        if self.background is None or not self._admissible(payload):
-            if self._leader is None:  # its credit, or its end, may have arrived
-                self.read()
+        if self._leader is None and (self.background is None or not self._admissible(payload)):
+            self.read()  # credit, or the end, may have arrived
         error = self.send_error()
         if error is not None:
             raise error
@@ -371,6 +373,7 @@ class Connection(Waiting):
             and not self.is_gone
             and not self.senders
             and not self.wire.peer_stopped
+            and not self.wire.ended
         )
         if not self.clear:
             self.corked = False
@@ -378,6 +381,13 @@ class Connection(Waiting):
     def _wake_writer(self) -> None:
         if self.background is not None:
             self.background.wake_writer()
+
+    def end(self) -> None:
+        """Nothing will be sent from here any more."""
+        self.wire.end()
+        self._update_clear()
+        self._complete_all(self.senders, self.send_error)
+        self.push()
 
     def push(self) -> None:
         """Write what there is, unless the writer waits for room already."""

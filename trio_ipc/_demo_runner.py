@@ -196,10 +196,12 @@ def _show_proof(report: Report, nothing_left: bool, console: Console) -> None:
     console.title(f"{report.seconds:.2f} s altogether")
     for result in report.steps:
         console.say(f"{result.name:<17} {result.seconds:>5.2f} s")
-    console.verdict(
-        report.ok,
-        "Every step did what it says." if report.ok else "Not every step did what it says.",
-    )
+    if report.ok:
+        console.verdict(True, "Every step did what it says.")
+    else:
+        failed = [result.name for result in report.steps if not result.ok]
+        failed += [] if nothing_left else ["the proof"]
+        console.verdict(False, f"FAILED: {', '.join(failed)}")
 
 
 def count_descriptors() -> int:
@@ -209,7 +211,8 @@ def count_descriptors() -> int:
 
 def count_children() -> int:
     """The children of this process, those that nobody has waited for included."""
-    assert sys.platform != "win32"
+    if sys.platform == "win32":
+        raise NotImplementedError
     if os.path.exists("/proc/thread-self/children"):
         return sum(map(_count_children_of_thread, os.listdir("/proc/self/task")))
     # Elsewhere nobody says how many there are, but whether there are any.

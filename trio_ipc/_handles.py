@@ -43,6 +43,11 @@ class Descriptor:
         fd, self.fd = self.fd, -1
         return fd
 
+    def sent(self) -> None:
+        """The kernel has a reference of its own now."""
+        if self.fd >= 0:
+            os.close(self.release())
+
     def close(self) -> None:
         """Close it, whatever it is, without ever waiting for it."""
         if self.fd < 0:
@@ -206,7 +211,7 @@ def take(
         for descriptor in descriptors:
             descriptor.close()
         raise
-    for handle, descriptor in zip(handles, descriptors):
+    for handle, descriptor in zip(handles, descriptors, strict=True):
         if handle.moves if keep_open is None else not keep_open:
             _close_original(handle, descriptor)
     return descriptors

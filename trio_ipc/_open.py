@@ -1,43 +1,25 @@
-"""The scopes: who lives how long."""
+"""The functions that hand out channels, and say which scope each lives in."""
 
 from __future__ import annotations
 
-import math
-import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-import msgspec
-import trio
-
-from ._channel import Channel, ChildChannel
-from ._errors import NoParent
 from .wire import Limits
 
 if sys.platform != "win32":
-    from . import _handles, _process, _target
-    from ._background import Background
-    from ._child import Child
-    from ._connection import Connection, handle_window
-    from ._pair import make_pair, socket_identity
-    from ._scope import in_background
-    from .wire.msgpack import MsgpackCodec
-    from .wire.native import NativeWire
-    from .wire.native_frames import FAILURE
+    from ._child import prepare_child
+    from ._pair import make_pair
+    from ._parent import prepare_parent
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from ._channel import Channel, ChildChannel
 
 __all__ = ["open_channel_pair", "open_child", "open_parent"]
 
-# Seconds to see off what is committed when a block in a script is left by an exception.
-LAST_WORDS = 1.0
-
-
-def _refuse_windows() -> None:
-    if sys.platform == "win32":
-        raise NotImplementedError(
-            "trio_ipc passes descriptors over Unix sockets, which Windows does not have"
-        )
+_WINDOWS: Final = "trio_ipc passes descriptors over Unix sockets, which Windows does not have"
 
 
 def open_channel_pair(
@@ -64,10 +46,10 @@ def open_channel_pair(
       TypeError, ValueError: a limit makes no sense.
       OSError: no descriptors are left.
     """
-    _refuse_windows()
-    limits = Limits(max_buffer_size, max_message_size, max_handles)
-    limits.check()
-    return make_pair(limits, (Any, Any))
+    if sys.platform == "win32":
+        raise NotImplementedError(_WINDOWS)
+    else:
+        return make_pair(Limits(max_buffer_size, max_message_size, max_handles))
 
 
 def open_child(
@@ -145,99 +127,20 @@ def open_child(
           exception of the block's own wins over it.
       NotImplementedError: on Windows.
     """
-    _refuse_windows()
-    program = _process.plan(target, args, protocol)
-    if program.protocol != "native":
-        raise NotImplementedError("the node protocol is not there yet")
-    if serialization not in (None, "msgpack"):
-        raise ValueError("the native protocol's serialization is 'msgpack'")
-    limits = Limits(max_buffer_size, max_message_size, max_handles)
-    limits.check()
-    if not grace_period >= 0:
-        raise ValueError("grace_period must be >= 0")
-    call = None
-    if program.function is not None:
-        _target.refuse_while_importing_main()
-        call = _target.describe_call(program.function, child_message_type)
-    elif child_message_type is not Any:
-        raise TypeError("child_message_type is for function children; a script says its own")
-    wire = NativeWire(
-        MsgpackCodec(message_type, _handles),
-        limits,
-        accepts=() if call is None else (FAILURE,),
-        handle_window=handle_window(),
-    )
-    return _run_child(program, wire, call, args, grace_period, check, process_options)
-
-
-@asynccontextmanager
-@trio.lowlevel.enable_ki_protection
-async def _run_child(
-    program: _process.Program,
-    wire: NativeWire,
-    call: _target.Call | None,
-    args: tuple[Any, ...],
-    grace_period: float,
-    check: bool,
-    options: dict[str, Any],
-) -> AsyncIterator[ChildChannel[Any, Any]]:
-    payload = None if call is None else wire.encode_call(msgspec.to_builtins(call), list(args))
-    process, connection = await _start(program, wire, options)
-    child = Child(connection, process, check)
-    background = Background(connection)
-    error: BaseException | None = None
-    async with in_background(
-        background.write,
-        background.read,
-        child.supervise,
-        child.watch_for_loss,
-    ):
-        try:
-            if payload is not None:
-                connection.commit_first(payload)
-            connection.push()
-            with child.block:
-                yield ChildChannel._create(connection, process)
-        except BaseException as exc:
-            error = exc
-        await child.finish(grace_period, polite=error is None and not child.block.cancelled_caught)
-    failure = child.failure()
-    if error is None:
-        if failure is not None:
-            raise failure
-    elif failure is not None and error in connection.errors:
-        raise failure from failure.__cause__  # the error was the failure's symptom
+    if sys.platform == "win32":
+        raise NotImplementedError(_WINDOWS)
     else:
-        if failure is not None and error.__context__ is None:
-            error.__context__ = failure
-        raise error
-
-
-async def _start(
-    program: _process.Program, wire: NativeWire, options: dict[str, Any]
-) -> tuple[trio.Process, Connection]:
-    """Spawn; our end and the process are the caller's, the child's end is closed here."""
-    ours, theirs = _process.channel_sockets()
-    try:
-        identity = socket_identity(ours)
-        wire.hello(*identity)
-        process = await _process.spawn(program, theirs, options)
-        ends = frozenset((identity, socket_identity(theirs)))
-    except BaseException:
-        ours.close()
-        wire.close()
-        raise
-    finally:
-        theirs.close()
-    connection = Connection(
-        ours,
-        wire,
-        peer=f"child {process.pid}",
-        ends=ends,
-        max_handles=wire.limits.max_handles,
-        scoped=True,
-    )
-    return process, connection
+        return prepare_child(
+            target,
+            args,
+            protocol=protocol,
+            serialization=serialization,
+            types=(message_type, child_message_type),
+            limits=Limits(max_buffer_size, max_message_size, max_handles),
+            grace_period=grace_period,
+            check=check,
+            options=process_options,
+        )
 
 
 def open_parent(
@@ -276,84 +179,7 @@ def open_parent(
       TypeError, ValueError: an option makes no sense.
       NotImplementedError: on Windows.
     """
-    _refuse_windows()
-    Limits(
-        1000 if max_buffer_size is None else max_buffer_size,
-        0 if max_message_size is None else max_message_size,
-        0 if max_handles is None else max_handles,
-    ).check()
-    return _run_parent(message_type, max_buffer_size, max_message_size, max_handles)
-
-
-@asynccontextmanager
-@trio.lowlevel.enable_ki_protection
-async def _run_parent(
-    message_type: Any,
-    max_buffer_size: float | None,
-    max_message_size: int | None,
-    max_handles: int | None,
-) -> AsyncIterator[Channel[Any, Any]]:
-    wire = NativeWire(MsgpackCodec(message_type, _handles), Limits(), handle_window=handle_window())
-    connection = await greet_parent(
-        _process.claim_socket(), wire, max_buffer_size, max_message_size, max_handles
-    )
-    channel: Channel[Any, Any] = Channel._create(connection)
-    background = Background(connection)
-    failed = True
-    try:
-        async with in_background(background.write, background.read):
-            try:
-                yield channel
-                failed = False
-            finally:
-                await say_goodbye(channel, at_once=failed)
-    finally:
-        connection.shut()
-
-
-async def greet_parent(
-    sock: socket.socket,
-    wire: NativeWire,
-    max_buffer_size: float | None = None,
-    max_message_size: int | None = None,
-    max_handles: int | None = None,
-) -> Connection:
-    """Exchange greetings on the child's end; what is not given is as the parent has it."""
-    connection = Connection(sock, wire, peer="the parent", scoped=True)
-    connection.settle()
-    try:
-        await connection.read_until(lambda: wire.greeted)
-        hello = wire.peer
-        theirs = math.inf if hello.max_buffer_size < 0 else hello.max_buffer_size
-        limits = Limits(
-            theirs if max_buffer_size is None else max_buffer_size,
-            hello.max_message_size if max_message_size is None else max_message_size,
-            hello.max_handles if max_handles is None else max_handles,
-        )
-        limits.check()
-        wire.adopt(limits)
-        identity = socket_identity(sock)
-        wire.hello(*identity)
-        connection.accept_handles(
-            limits.max_handles, frozenset((identity, (hello.device, hello.inode)))
-        )
-        connection.push()
-    except BaseException as exc:
-        connection.shut()
-        if isinstance(exc, trio.BrokenResourceError):
-            raise NoParent("the parent was gone before the channel was opened") from exc
-        raise
-    return connection
-
-
-async def say_goodbye(channel: Channel[Any, Any], *, at_once: bool) -> None:
-    """The end of a child's side: what was sent is written before the process may exit."""
-    connection = channel._connection
-    channel.close()
-    limit = LAST_WORDS if at_once else math.inf
-    with trio.CancelScope(deadline=trio.current_time() + limit, shield=at_once):
-        if connection.send_error() is None:
-            try:
-                await connection.wait_drained(channel)
-            except trio.BrokenResourceError:
-                pass  # the parent has gone, and with it whom to tell
+    if sys.platform == "win32":
+        raise NotImplementedError(_WINDOWS)
+    else:
+        return prepare_parent(message_type, max_buffer_size, max_message_size, max_handles)

@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 import trio
 
+assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
+
 from . import _handles
 from ._channel import Channel
 from ._connection import Connection, handle_window
@@ -19,9 +21,7 @@ from .wire.msgpack import MsgpackCodec
 from .wire.native import NativeWire
 from .wire.native_frames import CreditState
 
-assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
-
-__all__ = ["make_pair", "socket_identity"]
+__all__ = ["make_pair", "make_wire", "socket_identity"]
 
 
 def socket_identity(sock: socket.socket) -> tuple[int, int]:
@@ -30,17 +30,24 @@ def socket_identity(sock: socket.socket) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
+def make_wire(
+    message_type: Any, limits: Limits, *, greeted: bool = False, accepts: tuple[int, ...] = ()
+) -> NativeWire:
+    """The native protocol, with the handles of this library in its messages."""
+    codec = MsgpackCodec(message_type, _handles)
+    return NativeWire(
+        codec, limits, greeted=greeted, accepts=accepts, handle_window=handle_window()
+    )
+
+
 @trio.lowlevel.enable_ki_protection
-def make_pair(limits: Limits, types: tuple[Any, Any]) -> tuple[Channel[Any, Any], Channel[Any, Any]]:
-    wires = [
-        NativeWire(
-            MsgpackCodec(kind, _handles), limits, greeted=True, handle_window=handle_window()
-        )
-        for kind in types
-    ]
+def make_pair(limits: Limits) -> tuple[Channel[Any, Any], Channel[Any, Any]]:
+    """See `trio_ipc.open_channel_pair`."""
+    limits.check()
+    wires = [make_wire(Any, limits, greeted=True) for _ in range(2)]
     socks = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     ends = frozenset(map(socket_identity, socks))
-    first, second = (_make_end(sock, wire, ends) for sock, wire in zip(socks, wires))
+    first, second = (_make_end(sock, wire, ends) for sock, wire in zip(socks, wires, strict=True))
     return first, second
 
 
@@ -107,9 +114,7 @@ def _build_channel(extra: bytes, descriptor: _handles.Descriptor) -> Channel[Any
     if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM:
         sock.close()
         raise ProtocolError("the peer sent a channel that is none")
-    wire = NativeWire(
-        MsgpackCodec(Any, _handles), limits, greeted=True, handle_window=handle_window()
-    )
+    wire = make_wire(Any, limits, greeted=True)
     wire.restore(moved.credit)
     return _make_end(sock, wire, frozenset(moved.ends))
 

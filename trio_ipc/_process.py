@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -21,7 +20,10 @@ from ._errors import NoParent
 __all__ = ["CHANNEL", "Program", "Target", "claim_socket", "plan", "spawn"]
 
 Target = Union[
-    Callable[..., Awaitable[object]], str, "os.PathLike[str]", Sequence[Union[str, "os.PathLike[str]"]]
+    Callable[..., Awaitable[object]],
+    str,
+    "os.PathLike[str]",
+    Sequence[Union[str, "os.PathLike[str]"]],
 ]
 
 # "number:device:inode" of the child's end. Device and inode tell a stale variable, whose number
@@ -114,15 +116,14 @@ def channel_sockets() -> tuple[socket.socket, socket.socket]:
 
 async def spawn(program: Program, theirs: socket.socket, options: dict[str, Any]) -> trio.Process:
     """Start it with its end of the channel. Closing ``theirs`` is the caller's affair."""
-    env = dict(options.pop("env", None) or os.environ)
+    given = options.pop("env", None)
+    env = dict(os.environ if given is None else given)
     for name in _SCRUBBED:
         env.pop(name, None)
     status = os.fstat(theirs.fileno())
     env[CHANNEL] = f"{theirs.fileno()}:{status.st_dev}:{status.st_ino}"
     pass_fds = (*options.pop("pass_fds", ()), theirs.fileno())
-    return await trio.lowlevel.open_process(
-        program.command, env=env, pass_fds=pass_fds, **options
-    )
+    return await trio.lowlevel.open_process(program.command, env=env, pass_fds=pass_fds, **options)
 
 
 def claim_socket(environ: Mapping[str, str] | None = None) -> socket.socket:

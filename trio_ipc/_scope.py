@@ -1,15 +1,18 @@
-"""What lives as long as a block does, and how exceptions leave the block: bare."""
+"""How tasks run beside a block, and exceptions leave it: bare."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import trio
 
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 __all__ = ["in_background"]
 

@@ -7,17 +7,21 @@ of `typing` made of such.
 from __future__ import annotations
 
 import enum
+import functools
 import importlib
 import inspect
+import operator
 import os
 import runpy
 import sys
 import types
 import typing
-from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
+
+if typing.TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 __all__ = ["Call", "describe_function", "describe_type", "find_function", "find_type"]
 
@@ -25,7 +29,7 @@ __all__ = ["Call", "describe_function", "describe_type", "find_function", "find_
 # that starts everything is not run again.
 MAIN_IN_CHILD: Final = "__trio_ipc_main__"
 
-Described = typing.Union[str, list[Any]]
+Described = str | list[Any]
 
 
 class Main(msgspec.Struct, frozen=True):
@@ -121,7 +125,7 @@ def refuse_while_importing_main() -> None:
     if _importing_main:
         raise RuntimeError(
             "open_child was called while a child was importing this script, to find its function"
-            " there. What a script does must stand under `if __name__ == \"__main__\":`, so that"
+            ' there. What a script does must stand under `if __name__ == "__main__":`, so that'
             " importing it does nothing"
         )
 
@@ -224,9 +228,10 @@ def find_type(described: Described) -> Any:
     if construct == "Literal":
         return typing.Literal[tuple(value for [value] in parts)]
     if construct == "Annotated":
-        metas = tuple(msgspec.Meta(**meta) for meta in parts[1:])
-        return typing.Annotated[(find_type(parts[0]), *metas)]
+        parts[1:] = [msgspec.Meta(**meta) for meta in parts[1:]]
+        parts[0] = find_type(parts[0])
+        return typing.Annotated[tuple(parts)]
     found = tuple(map(find_type, parts))
     if construct == "Union":
-        return typing.Union[found]
+        return functools.reduce(operator.or_, found)
     return found[0][found[1:] if len(found) > 2 else found[1]]

@@ -22,10 +22,13 @@ needs this very CPU, it notices, and does not look for a while: see `_Patience`.
 from __future__ import annotations
 
 import resource
+import sys
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
+
+assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
 
 if TYPE_CHECKING:
     from collections.abc import Callable

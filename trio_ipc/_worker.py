@@ -9,8 +9,7 @@ from __future__ import annotations
 import signal
 import sys
 import traceback
-from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 import trio
@@ -18,16 +17,23 @@ import trio
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
+assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
+
 from . import _handles, _process, _target
 from ._background import Background
 from ._channel import Channel
-from ._connection import Connection, handle_window
-from ._open import LAST_WORDS, greet_parent, say_goodbye
+from ._pair import make_wire
+from ._parent import LAST_WORDS, greet_parent, say_goodbye
 from ._scope import in_background
 from .wire import Limits
 from .wire.msgpack import MsgpackCodec
-from .wire.native import NativeWire
 from .wire.native_frames import CALL
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ._connection import Connection
+    from .wire.native import NativeWire
 
 # What a shell shows for a process that a signal ended.
 TERMINATED = 128 + signal.SIGTERM
@@ -42,9 +48,7 @@ def main() -> NoReturn:
 
 
 async def _serve() -> int:
-    wire = NativeWire(
-        MsgpackCodec(Any, _handles), Limits(), accepts=(CALL,), handle_window=handle_window()
-    )
+    wire = make_wire(Any, Limits(), accepts=(CALL,))
     connection = await greet_parent(_process.claim_socket(), wire)
     try:
         await connection.read_until(lambda: wire.call is not None)

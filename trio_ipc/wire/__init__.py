@@ -11,9 +11,11 @@ the I/O. A token that is handed in here belongs to the protocol until it is hand
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Sequence
 
 __all__ = ["HandleMessage", "Limits", "Outbound", "Token", "Wire"]
 
@@ -28,7 +30,11 @@ class HandleMessage(NamedTuple):
 class Token(Protocol):
     """One received or outgoing descriptor, owned."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Nobody will get it."""
+
+    def sent(self) -> None:
+        """It is on its way, and our copy is not needed any more."""
 
 
 class Limits:
@@ -116,6 +122,9 @@ class Wire(Protocol):
 
     unsent: int
     """Bytes in complete frames that are not written yet."""
+
+    ended: bool
+    """We said that."""
 
     peer_ended: bool
     """The peer said that it will send no more messages."""

@@ -6,12 +6,14 @@ kind, and what else its kind needs. The descriptors themselves travel beside the
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from .._errors import MessageTooLarge, ProtocolError, UnsupportedHandle, UnsupportedMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["HANDLE_CODE", "HandleDescription", "MsgpackCodec"]
 
@@ -97,14 +99,11 @@ class MsgpackCodec:
 
     def _encode_other(self, obj: Any) -> msgspec.msgpack.Ext:
         table = self.outgoing
-        for index, known in enumerate(table):
-            if known.obj is obj:
-                break
-        else:
+        index = next((at for at, known in enumerate(table) if known.obj is obj), len(table))
+        if index == len(table):
             handle = self._kinds.describe(obj)
             if handle is None:
                 raise TypeError(f"objects of type {type(obj).__name__!r} can't be serialized")
-            index = len(table)
             if index == MOST_HANDLES:
                 raise MessageTooLarge(f"more than {MOST_HANDLES} handles in one message")
             table.append(handle)

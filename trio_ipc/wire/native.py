@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from . import Limits
-from .msgpack import MsgpackCodec
 from .native_frames import HANDLE_WINDOW, CreditState, greeting
 from .native_receiving import Receiving, close_tokens
 from .native_sending import Sending
+
+if TYPE_CHECKING:
+    from .msgpack import MsgpackCodec
 
 __all__ = ["NativeWire"]
 
@@ -84,8 +88,6 @@ class NativeWire(Sending, Receiving):
         """Take up where the process that sent this end left off."""
         self.credit = state.credit
         self._granted = state.granted
-        self.peer = greeting(
-            Limits(0, state.peer_max_message_size, state.peer_max_handles)
-        )
+        self.peer = greeting(Limits(0, state.peer_max_message_size, state.peer_max_handles))
         self._meet_limits()
         self._account(state.in_flight, state.in_flight_size, 0)

@@ -45,11 +45,12 @@ from __future__ import annotations
 
 import math
 from struct import Struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from . import Limits
+if TYPE_CHECKING:
+    from . import Limits
 
 __all__ = ["CreditState", "Hello"]
 
@@ -116,9 +117,7 @@ class CreditState(msgspec.Struct, array_like=True, frozen=True):
 
 def greeting(limits: Limits, device: int = 0, inode: int = 0) -> Hello:
     window = -1 if limits.max_buffer_size == math.inf else int(limits.max_buffer_size)
-    return Hello(
-        VERSION, window, limits.max_message_size, limits.max_handles, device, inode
-    )
+    return Hello(VERSION, window, limits.max_message_size, limits.max_handles, device, inode)
 
 
 def credit_of(window: int) -> int:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from .._errors import InvalidMessage, ProtocolError
 from . import HandleMessage, Limits, Token
-from .msgpack import MsgpackCodec
 from .native_frames import (
     ARRAY,
     ARRAY_OF_ONE,
@@ -42,6 +40,11 @@ from .native_frames import (
     credit_of,
     greeting,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .msgpack import MsgpackCodec
 
 __all__ = ["Receiving"]
 
@@ -300,9 +303,9 @@ class Receiving:
         if tokens:
             self._arrive_handles(len(tokens))
         if kind == MESSAGES:
-            if raw[: ARRAY_SIZE] != ARRAY_OF_ONE:
+            if raw[:ARRAY_SIZE] != ARRAY_OF_ONE:
                 raise ProtocolError("the peer sent handles in a batch")
-            raw = raw[ARRAY_SIZE :]
+            raw = raw[ARRAY_SIZE:]
         if self.stopped:
             close_tokens(tokens)
         else:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from .._errors import MessageTooLarge, UnsupportedHandle
 from . import HandleMessage, Limits, Outbound, Token
-from .msgpack import MsgpackCodec
 from .native_frames import (
     ARRAY,
     ARRAY_OF_ONE,
@@ -38,6 +37,9 @@ from .native_frames import (
     credit_of,
     greeting,
 )
+
+if TYPE_CHECKING:
+    from .msgpack import MsgpackCodec
 
 __all__ = ["Sending"]
 
@@ -297,13 +299,13 @@ class Sending:
 
     def written(self, count: int) -> None:
         """``count`` bytes of the last `next_write` are out, and with the first of them its
-        tokens, which are closed here."""
+        tokens, whose work is done."""
         queue = self._queue
         self.unsent -= count
         while count:
             data, tokens = queue.popleft()
             for token in tokens:
-                token.close()
+                token.sent()
             if count < len(data):
                 queue.appendleft((memoryview(data)[count:], []))
                 break

@@ -1,0 +1,122 @@
+"""The child's side: the life of the channel that this process was started with."""
+
+from __future__ import annotations
+
+import math
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
+
+from . import _process
+from ._background import Background
+from ._channel import Channel
+from ._connection import Connection
+from ._errors import NoParent
+from ._pair import make_wire, socket_identity
+from ._scope import in_background
+from .wire import Limits
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
+
+    from .wire.native import NativeWire
+
+__all__ = ["LAST_WORDS", "greet_parent", "prepare_parent", "say_goodbye"]
+
+# Seconds to see off what is committed when a child's side is left by an exception.
+LAST_WORDS: Final = 1.0
+
+
+def prepare_parent(
+    message_type: Any,
+    max_buffer_size: float | None,
+    max_message_size: int | None,
+    max_handles: int | None,
+) -> AbstractAsyncContextManager[Channel[Any, Any]]:
+    """See `trio_ipc.open_parent`: everything that can be refused at the call is refused here."""
+    Limits(
+        0 if max_buffer_size is None else max_buffer_size,
+        0 if max_message_size is None else max_message_size,
+        0 if max_handles is None else max_handles,
+    ).check()
+    return _run_parent(message_type, max_buffer_size, max_message_size, max_handles)
+
+
+@asynccontextmanager
+@trio.lowlevel.enable_ki_protection
+async def _run_parent(
+    message_type: Any,
+    max_buffer_size: float | None,
+    max_message_size: int | None,
+    max_handles: int | None,
+) -> AsyncIterator[Channel[Any, Any]]:
+    wire = make_wire(message_type, Limits())
+    connection = await greet_parent(
+        _process.claim_socket(), wire, max_buffer_size, max_message_size, max_handles
+    )
+    channel: Channel[Any, Any] = Channel._create(connection)
+    background = Background(connection)
+    failed = True
+    try:
+        async with in_background(background.write, background.read):
+            try:
+                yield channel
+                failed = False
+            finally:
+                await say_goodbye(channel, at_once=failed)
+    finally:
+        connection.shut()
+
+
+async def greet_parent(
+    sock: socket.socket,
+    wire: NativeWire,
+    max_buffer_size: float | None = None,
+    max_message_size: int | None = None,
+    max_handles: int | None = None,
+) -> Connection:
+    """Exchange greetings on the child's end; what is not given is as the parent has it."""
+    connection = Connection(sock, wire, peer="the parent", scoped=True)
+    connection.settle()
+    try:
+        await connection.read_until(lambda: wire.greeted)
+        hello = wire.peer
+        theirs = math.inf if hello.max_buffer_size < 0 else hello.max_buffer_size
+        limits = Limits(
+            theirs if max_buffer_size is None else max_buffer_size,
+            hello.max_message_size if max_message_size is None else max_message_size,
+            hello.max_handles if max_handles is None else max_handles,
+        )
+        limits.check()
+        wire.adopt(limits)
+        identity = socket_identity(sock)
+        wire.hello(*identity)
+        connection.accept_handles(
+            limits.max_handles, frozenset((identity, (hello.device, hello.inode)))
+        )
+        connection.push()
+    except BaseException as exc:
+        connection.shut()
+        if isinstance(exc, trio.BrokenResourceError):
+            raise NoParent("the parent was gone before the channel was opened") from exc
+        raise
+    return connection
+
+
+async def say_goodbye(channel: Channel[Any, Any], *, at_once: bool) -> None:
+    """The end of a child's side: what was sent is written before the process may exit."""
+    connection = channel._connection
+    channel.close()
+    limit = LAST_WORDS if at_once else math.inf
+    with trio.CancelScope(deadline=trio.current_time() + limit, shield=at_once):
+        if connection.send_error() is None:
+            try:
+                await connection.wait_drained(channel)
+            except trio.BrokenResourceError:
+                pass  # the parent has gone, and with it whom to tell
