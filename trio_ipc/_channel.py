@@ -237,16 +237,22 @@ class SendChannel(_Half, trio.abc.SendChannel[SendT]):
               broke the rules.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        if self._closed:
-            raise trio.ClosedResourceError
-        connection = self._connection
-        payload = connection.wire.encode(message, handle)
-        if (connection.clear and connection.wire.commit_small(payload)) or connection.try_send(
-            payload, keep_open
-        ):
-            connection.push()
-            await trio.lowlevel.cancel_shielded_checkpoint()
-        else:
+        waits = False
+        try:
+            if self._closed:
+                raise trio.ClosedResourceError
+            connection = self._connection
+            payload = connection.wire.encode(message, handle)
+            if (connection.clear and connection.wire.commit_small(payload)) or connection.try_send(
+                payload, keep_open
+            ):
+                connection.push()
+            else:
+                waits = True
+        finally:
+            if not waits:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+        if waits:
             await connection.wait_send(self, payload, keep_open)
 
     @trio.lowlevel.enable_ki_protection
@@ -260,10 +266,9 @@ class SendChannel(_Half, trio.abc.SendChannel[SendT]):
           trio.BrokenResourceError: the peer went away first.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        if self._closed:
-            raise trio.ClosedResourceError
-        error = self._connection.send_error()
+        error = trio.ClosedResourceError() if self._closed else self._connection.send_error()
         if error is not None:
+            await trio.lowlevel.cancel_shielded_checkpoint()
             raise error
         await self._connection.wait_drained(self)
 
@@ -336,20 +341,24 @@ class ReceiveChannel(_Half, trio.abc.ReceiveChannel[ReceiveT]):
               broke the rules, or went away in the middle of a message.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        if self._closed:
-            raise trio.ClosedResourceError
-        connection = self._connection
-        if not connection.wire.unread:
-            if connection.is_gone or connection.wire.peer_ended:
-                error = connection.receive_error()
-                if error is not None:
-                    raise error
-            waited: ReceiveT = await connection.wait_receive(self)
-            return waited
+        waits = False
         try:
-            message: ReceiveT = connection.take()
+            if self._closed:
+                raise trio.ClosedResourceError
+            connection = self._connection
+            if connection.wire.unread:
+                message: ReceiveT = connection.take()
+            else:
+                if connection.is_gone or connection.wire.peer_ended:
+                    error = connection.receive_error()
+                    if error is not None:
+                        raise error
+                waits = True
         finally:
-            await trio.lowlevel.cancel_shielded_checkpoint()
+            if not waits:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+        if waits:
+            message = await connection.wait_receive(self)
         return message
 
 

@@ -115,8 +115,8 @@ async def say_goodbye(channel: Channel[Any, Any], *, at_once: bool) -> None:
     channel.close()
     limit = LAST_WORDS if at_once else math.inf
     with trio.CancelScope(deadline=trio.current_time() + limit, shield=at_once):
-        if connection.send_error() is None:
+        if not connection.is_gone:
             try:
                 await connection.wait_drained(channel)
-            except trio.BrokenResourceError:
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
                 pass  # the parent has gone, and with it whom to tell
