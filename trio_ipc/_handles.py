@@ -250,7 +250,9 @@ def _settle_file(file: Any) -> None:
     if file.writable():
         file.flush()
     if not isinstance(file, io.RawIOBase) and file.seekable():
-        file.seek(file.tell())
+        place = file.tell()
+        file.seek(0, io.SEEK_END)  # within its buffer it would move nothing but an index
+        file.seek(place)
 
 
 def _close_original(handle: Handle, descriptor: Descriptor) -> None:

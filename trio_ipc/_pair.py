@@ -65,7 +65,7 @@ def _make_end(
 class _Moved(msgspec.Struct, array_like=True, frozen=True):
     """What the receiver of a channel end must know besides its descriptor."""
 
-    max_buffer_size: float
+    max_buffer_size: int | float
     max_message_size: int
     max_handles: int
     ends: list[tuple[int, int]]
