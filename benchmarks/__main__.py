@@ -17,6 +17,7 @@ from ._result import Line, Report
 BENCHMARKS: Mapping[str, Callable[[Effort], Report]] = {
     "round-trip": round_trip.measure,
     "round-trip-pinned": round_trip.measure_pinned,
+    "round-trip-paused": round_trip.measure_paused,
     "idle": idle.measure,
     "stream": stream.measure,
     "stream-awaited": stream.measure_awaited,
@@ -78,6 +79,7 @@ def _run(names: Sequence[str], quick: bool) -> dict[str, Report]:
     for number, name in enumerate(names, 1):
         progress = _Progress(f"[{number}/{len(names)}] {name}")
         reports[name] = BENCHMARKS[name](Effort(quick, progress.show))
+
         progress.finish()
     return reports
 

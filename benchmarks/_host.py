@@ -43,7 +43,7 @@ class Contestant:
           of a `Run` or an `AsyncRun`. It runs in a `Host`.
       args: its arguments, as JSON knows them.
       pinned: whether it and its peer have to share one CPU.
-      count: how many operations to do in one slice; None to find out.
+      count: how many operations to do in one turn, with no others before; None to find out.
     """
 
     maker: Callable[..., AbstractContextManager[Any] | AbstractAsyncContextManager[Any]]

@@ -6,7 +6,7 @@ import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 import trio
@@ -19,11 +19,13 @@ from ._messages import SMALL, SMALL_BYTES
 from ._peers import socket_peer
 from ._result import Report, Unit, at_most
 
-__all__ = ["echo", "measure", "measure_pinned"]
+__all__ = ["echo", "measure", "measure_paused", "measure_pinned"]
 
 MICROSECONDS = Unit("µs", 1e6)
 # Reads that only have to hold one small message.
 ENOUGH = 4096
+# Seconds of silence: long enough for everything to have gone to sleep.
+PAUSE = 0.02
 
 
 def measure(effort: Effort) -> Report:
@@ -40,6 +42,16 @@ def measure_pinned(effort: Effort) -> Report:
     rival = Rival("trio.socket echo", Contestant(raw_trio, pinned=True), at_most(1))
     contestant = Contestant(ours, pinned=True)
     return Report(contest("round trip on one CPU", contestant, [rival], MICROSECONDS, effort))
+
+
+def measure_paused(effort: Effort) -> Report:
+    """A single round trip now and then"""
+    rivals = [
+        Rival("trio.socket echo", Contestant(raw_trio_paused, count=5)),
+        Rival("blocking socketpair echo", Contestant(blocking_paused, count=5)),
+    ]
+    what = f"round trip after {1000 * PAUSE:g} ms of silence"
+    return Report(contest(what, Contestant(ours_paused, count=5), rivals, MICROSECONDS, effort))
 
 
 @asynccontextmanager
@@ -102,3 +114,40 @@ def blocking() -> Iterator[Run]:
 def echo_blocking(sock: socket.socket) -> None:
     while data := sock.recv(ENOUGH):
         sock.send(data)
+
+
+@asynccontextmanager
+async def ours_paused() -> AsyncIterator[AsyncRun]:
+    async with ours() as run:
+        yield _with_pauses(run)
+
+
+@asynccontextmanager
+async def raw_trio_paused() -> AsyncIterator[AsyncRun]:
+    async with raw_trio() as run:
+        yield _with_pauses(run)
+
+
+def _with_pauses(run_once: AsyncRun) -> AsyncRun:
+    async def run(count: int) -> float:
+        seconds = 0.0
+        for _ in range(count):
+            await trio.sleep(PAUSE)
+            seconds += await run_once(1)
+        return seconds
+
+    return run
+
+
+@contextmanager
+def blocking_paused() -> Iterator[Run]:
+    with blocking() as run_once:
+
+        def run(count: int) -> float:
+            seconds = 0.0
+            for _ in range(count):
+                sleep(PAUSE)
+                seconds += run_once(1)
+            return seconds
+
+        yield run

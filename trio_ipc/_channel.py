@@ -202,11 +202,9 @@ class SendChannel(_Half, trio.abc.SendChannel[SendT]):
             raise trio.ClosedResourceError
         connection = self._connection
         payload = connection.wire.encode(message, handle)
-        if connection.clear and connection.wire.commit_small(payload):
-            if not connection.corked:
-                connection.cork()
+        if connection.corked and connection.wire.commit_small(payload):
             return
-        if not connection.try_send(payload, keep_open):
+        if not connection.send_now(payload, keep_open):
             raise trio.WouldBlock
         connection.cork()
 
@@ -237,22 +235,18 @@ class SendChannel(_Half, trio.abc.SendChannel[SendT]):
               broke the rules.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        waits = False
+        connection = self._connection
         try:
             if self._closed:
                 raise trio.ClosedResourceError
-            connection = self._connection
             payload = connection.wire.encode(message, handle)
-            if (connection.clear and connection.wire.commit_small(payload)) or connection.try_send(
-                payload, keep_open
-            ):
-                connection.push()
-            else:
-                waits = True
-        finally:
-            if not waits:
-                await trio.lowlevel.cancel_shielded_checkpoint()
-        if waits:
+            sent = connection.send_now(payload, keep_open)
+        except Exception:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            raise
+        if sent:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        else:
             await connection.wait_send(self, payload, keep_open)
 
     @trio.lowlevel.enable_ki_protection
@@ -341,25 +335,23 @@ class ReceiveChannel(_Half, trio.abc.ReceiveChannel[ReceiveT]):
               broke the rules, or went away in the middle of a message.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        waits = False
-        try:
-            if self._closed:
-                raise trio.ClosedResourceError
-            connection = self._connection
-            if connection.wire.unread:
+        connection = self._connection
+        wire = connection.wire
+        if wire.unread and not self._closed:
+            try:
                 message: ReceiveT = connection.take()
-            else:
-                if connection.is_gone or connection.wire.peer_ended:
-                    error = connection.receive_error()
-                    if error is not None:
-                        raise error
-                waits = True
-        finally:
-            if not waits:
+            finally:
                 await trio.lowlevel.cancel_shielded_checkpoint()
-        if waits:
-            message = await connection.wait_receive(self)
-        return message
+            return message
+        if self._closed or connection.is_gone or wire.peer_ended:
+            error = trio.ClosedResourceError() if self._closed else connection.receive_error()
+            if error is not None:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                raise error
+        if wire.rendezvous:
+            connection.want()
+        waited: ReceiveT = await connection.wait_receive(self)
+        return waited
 
 
 class Channel(

@@ -16,7 +16,7 @@ from . import _process, _target
 from ._background import Background
 from ._channel import ChildChannel
 from ._connection import Connection
-from ._errors import ChildFailed
+from ._errors import ChildFailed, how_it_ended
 from ._pair import make_wire, socket_identity
 from ._scope import in_background
 from .wire.native_frames import FAILURE
@@ -80,7 +80,8 @@ async def _run_child(
 ) -> AsyncIterator[ChildChannel[Any, Any]]:
     payload = None if call is None else wire.encode_call(msgspec.to_builtins(call), list(args))
     process, connection = await _start(program, wire, options)
-    child = Child(connection, process, check)
+    cmd = process.args if call is None else call.function
+    child = Child(connection, process, cmd, check)
     background = Background(connection)
     error: BaseException | None = None
     async with in_background(
@@ -144,10 +145,13 @@ class Child:
       block: the cancel scope around the user's block; cancelled when the child fails.
     """
 
-    def __init__(self, connection: Connection, process: trio.Process, check: bool) -> None:
+    def __init__(
+        self, connection: Connection, process: trio.Process, cmd: object, check: bool
+    ) -> None:
         self.connection = connection
         self.process = process
         self.block = trio.CancelScope()
+        self._cmd = cmd
         self._check = check
         self._exited = trio.Event()
         self._settled = trio.Event()
@@ -166,7 +170,9 @@ class Child:
         connection.lose()
         if self.failure() is not None:
             self.block.cancel()
-        connection.settle(f"child {self.process.pid} ({self._how_it_ended()})")
+        code = self.process.returncode
+        assert code is not None
+        connection.settle(f"child {self.process.pid}, which {how_it_ended(code)},")
         self._settled.set()
 
     async def watch_for_loss(self) -> None:
@@ -176,11 +182,6 @@ class Child:
             await self._settled.wait()
         self.connection.settle()
 
-    def _how_it_ended(self) -> str:
-        code = self.process.returncode
-        assert code is not None
-        return f"killed by signal {-code}" if code < 0 else f"exit status {code}"
-
     def failure(self) -> ChildFailed | None:
         """What the scope is to raise about a child that has exited."""
         code = self.process.returncode
@@ -189,7 +190,7 @@ class Child:
             return None
         if self.connection.cut_off:  # it was us who ended it: ProtocolError says why
             return None
-        return ChildFailed(code, self.process.args, text)
+        return ChildFailed(code, self._cmd, self.process.pid, text)
 
     async def finish(self, grace_period: float, *, polite: bool) -> None:
         """Let it finish, make it finish, reap it: bounded, and not to be cancelled.

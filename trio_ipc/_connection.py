@@ -24,7 +24,7 @@ from ._errors import ProtocolError
 from ._waiting import Waiter, Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from ._background import Background
     from .wire import Outbound, Wire
@@ -83,6 +83,7 @@ class Connection(Waiting):
         sock.setblocking(False)
         self._sock = sock
         self._recvmsg_into = sock.recvmsg_into
+        self._send = sock.send
         self.wire = wire
         self.reads = 0
         self.peer = peer
@@ -93,7 +94,6 @@ class Connection(Waiting):
         self.clear = False
         self.corked = False
         self.blocked = False
-        self._leader_works = False
         self._out_of_room = False
         self._pause = BACKOFF[0]
         self._sinking = False
@@ -198,7 +198,12 @@ class Connection(Waiting):
         wire = self.wire
         if self.receivers:
             while wire.unread and self.receivers:
-                self._give(self.receivers.popitem(last=False)[0])
+                waiter, _ = self.receivers.popitem(last=False)
+                try:
+                    waiter.value = self.take()
+                except Exception as exc:
+                    waiter.error = exc
+                self._complete(waiter)
             if wire.peer_ended and self.receivers:
                 self._complete_all(self.receivers, self.receive_error)
         elif self._sinking:
@@ -234,13 +239,6 @@ class Connection(Waiting):
                 raise self.receive_error() or self._broken(f"{self.peer} is gone")
             if not self.read():
                 await self.wait_readable()
-
-    def _give(self, waiter: Waiter) -> None:
-        try:
-            waiter.value = self.take()
-        except Exception as exc:
-            waiter.error = exc
-        self._complete(waiter)
 
     def take(self) -> Any:
         """The next unread message; there is one. See `Wire.take`."""
@@ -320,12 +318,18 @@ class Connection(Waiting):
 
     # Writing ------------------------------------------------------------------------------
 
-    def try_send(self, payload: bytes | Outbound, keep_open: bool | None) -> bool:
-        """Commit one message if there is room for it; nothing has happened if there is not.
+    def send_now(self, payload: bytes | Outbound, keep_open: bool | None) -> bool:
+        """Commit and write one message if there is room for it. False, and nothing has happened,
+        if there is not.
 
         Raises:
           trio.BrokenResourceError, UnsupportedHandle, OSError: and nothing has happened, either.
         """
+        if self.clear:
+            frame = self.wire.commit_single(payload)
+            if frame is not None:
+                self._write_frame(frame)
+                return True
         if self._leader is None and (self.background is None or not self._admissible(payload)):
             self.read()  # credit, or the end, may have arrived
         error = self.send_error()
@@ -334,7 +338,19 @@ class Connection(Waiting):
         if not self._admissible(payload):
             return False
         self._commit(payload, keep_open)
+        self.push()
         return True
+
+    def _write_frame(self, frame: bytes) -> None:
+        try:
+            count = self._send(frame, _SEND_FLAGS)
+        except OSError as exc:
+            self.wire.unwritten(frame, 0)
+            self._write_failed(exc)
+            return
+        if count < len(frame):
+            self.wire.unwritten(frame, count)
+            self.flush()
 
     def _admissible(self, payload: bytes | Outbound) -> bool:
         if self.senders or self.is_gone:
@@ -354,14 +370,11 @@ class Connection(Waiting):
         self.push()
 
     def cork(self) -> None:
-        """Like `push`, but what is committed from now on is written only at the end of this step
-        of the event loop, together; without a background writer there is nobody who could."""
-        if not self.corked:
-            self.push()
-            self.corked = self.clear
+        """What is committed from now on is written only at the end of this step of the event
+        loop, together; without a background writer there is nobody who could."""
+        if not self.corked and self.clear:
+            self.corked = True
             self._wake_writer()
-        elif self.wire.unsent:
-            self.push()
 
     def uncork(self) -> None:
         self.corked = False
@@ -391,20 +404,7 @@ class Connection(Waiting):
 
     def push(self) -> None:
         """Write what there is, unless the writer waits for room already."""
-        if self.blocked and self.background is not None:
-            return
-        batch = None if self.is_gone else self.wire.next_batch()
-        if batch is None:
-            self.flush()
-            return
-        try:
-            count = self._sock.send(batch, _SEND_FLAGS)
-        except OSError as exc:
-            self.wire.batch_written(0)
-            self._write_failed(exc)
-            return
-        self.wire.batch_written(count)
-        if self.drainers or self.wire.unsent:
+        if not self.blocked or self.background is None:
             self.flush()
 
     def flush(self) -> bool:
@@ -420,7 +420,7 @@ class Connection(Waiting):
                     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)]
                     count = self._sock.sendmsg(buffers, rights, _SEND_FLAGS)
                 elif len(buffers) == 1:
-                    count = self._sock.send(buffers[0], _SEND_FLAGS)
+                    count = self._send(buffers[0], _SEND_FLAGS)
                 else:
                     count = self._sock.sendmsg(buffers, (), _SEND_FLAGS)
             except OSError as exc:
@@ -449,7 +449,7 @@ class Connection(Waiting):
         self._complete_all(self.drainers, self.send_error)
         return True
 
-    def admit(self) -> None:
+    def admit(self, running: Waiter | None = None) -> None:
         """Commit for the tasks that wait to send, first come, first served."""
         error = self.send_error()
         if error is not None:
@@ -461,7 +461,7 @@ class Connection(Waiting):
             payload = waiter.payload
             if not self.wire.can_send(0 if payload.__class__ is bytes else len(payload.handles)):
                 break
-            if waiter is self._leader and not self._leader_works:
+            if waiter is self._leader and waiter is not running:
                 self._wake_leader()
                 break
             del self.senders[waiter]
@@ -490,12 +490,14 @@ class Connection(Waiting):
 
     # Waiting ------------------------------------------------------------------------------
 
-    async def wait_receive(self, owner: object) -> Any:
+    def wait_receive(self, owner: object) -> Coroutine[Any, Any, Any]:
         """Wait for a message. A checkpoint."""
-        if self.wire.rendezvous:
-            self.wire.want(len(self.receivers) + 1)
-            self.grant()
-        return await self.wait(Waiter(owner), self.receivers)
+        return self.wait(Waiter(owner), self.receivers)
+
+    def want(self) -> None:
+        """One more task begins to wait for a message."""
+        self.wire.want(len(self.receivers) + 1)
+        self.grant()
 
     async def wait_send(
         self, owner: object, payload: bytes | Outbound, keep_open: bool | None
@@ -521,22 +523,10 @@ class Connection(Waiting):
         else:
             await trio.lowlevel.checkpoint()
 
-    def work(self) -> bool:
-        """See `Waiting.work`."""
-        if self.blocked and self.background is None:
-            self.flush()
-        progress = self.read()
-        if self.senders:
-            self._leader_works = True
-            try:
-                self.admit()
-            finally:
-                self._leader_works = False
-        return progress
-
     async def _park(self) -> None:
         if self.blocked and self.background is None:
             await self._wait_for_both()
+            self.flush()
         else:
             await self.wait_readable()
 

@@ -79,7 +79,7 @@ async def shared_listener(port: int, say: Say) -> Seen:
         say(f"parent {os.getpid()} and child {child.pid} both accept on {address(listener)}")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(answer_some, share, listener, "the parent")
-            answers = await ask_all(port_of(listener), [""] * (2 * share), say)
+            answers = await ask_all(listener, [""] * (2 * share), say)
     seen = Counter(answers)
     by_parent = seen[f"answered by the parent, {os.getpid()}"]
     by_child = seen[f"answered by the child, {child.pid}"]
@@ -128,7 +128,7 @@ async def hand_over(port: int, say: Say) -> Seen:
         say(f"parent {os.getpid()} accepts on {address(listener)}")
         say(f"normal child {normal.pid}, special child {special.pid}")
         requests = [f"GET {path} HTTP/1.0\r\n\r\n" for path in paths]
-        answers = await ask_all(port_of(listener), requests, say)
+        answers = await ask_all(listener, requests, say)
     for path, answer in zip(paths, answers, strict=True):
         name, pid = ("special", special.pid) if "special" in path else ("normal", normal.pid)
         expected = f"answered by the {name} child, {pid}"
@@ -301,12 +301,13 @@ async def ignore_sigterm(parent: trio_ipc.Channel[Any, Any]) -> None:
 # Clients ----------------------------------------------------------------------------------------
 
 
-async def ask_all(port: int, requests: list[str], say: Say) -> list[str]:
+async def ask_all(listener: trio.SocketListener, requests: list[str], say: Say) -> list[str]:
     """Connect once for each request, all at the same time; the answers, in the same order."""
+    host, port = listener.socket.getsockname()
     answers = [""] * len(requests)
 
     async def ask(index: int, request: str) -> None:
-        async with await trio.open_tcp_stream(HOST, port) as stream:
+        async with await trio.open_tcp_stream(host, port) as stream:
             await stream.send_all(request.encode())
             answer = b"".join([chunk async for chunk in stream]).decode().rstrip("\n")
         words = [f"client {index + 1}", *request.splitlines()[:1]]
@@ -319,13 +320,9 @@ async def ask_all(port: int, requests: list[str], say: Say) -> list[str]:
     return answers
 
 
-def port_of(listener: trio.SocketListener) -> int:
-    port: int = listener.socket.getsockname()[1]
-    return port
-
-
 def address(listener: trio.SocketListener) -> str:
-    return f"{HOST}:{port_of(listener)}"
+    host, port = listener.socket.getsockname()
+    return f"{host}:{port}"
 
 
 # All together -----------------------------------------------------------------------------------
@@ -367,9 +364,10 @@ async def receive_until_ctrl_c(port: int, say: Say) -> Seen:
     """The hand-over once more, for clients from outside."""
     async with open_reception(port) as (listener, normal, special):
         with trio.open_signal_receiver(signal.SIGINT) as interrupts:
-            say(f"curl http://{address(listener)}/          for normal child {normal.pid}")
-            say(f"curl http://{address(listener)}/special   for special child {special.pid}")
-            say(f"nc {HOST} {port_of(listener)}   and a line of text, with the word special or not")
+            where = address(listener)
+            say(f"curl http://{where}/          for normal child {normal.pid}")
+            say(f"curl http://{where}/special   for special child {special.pid}")
+            say(f"nc {where.replace(':', ' ')}   and a line of text, special or not")
             await anext(interrupts)
         say("closing")
     return {}

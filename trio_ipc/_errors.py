@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import signal
 import subprocess
 from typing import Any
 
@@ -76,16 +79,34 @@ class ChildFailed(subprocess.CalledProcessError):
 
     Attributes:
       returncode (int): the exit status, or the negated signal number.
-      cmd: what was run.
+      cmd: what was run: an argv, or ``"module:name"`` of a function.
+      pid (int): the child's process number.
       remote_traceback (str | None): for a function child that raised, the traceback as it was
           formatted in the child. It is shown as the cause of this exception, too.
     """
 
-    def __init__(self, returncode: int, cmd: Any, remote_traceback: str | None = None) -> None:
+    def __init__(
+        self, returncode: int, cmd: Any, pid: int, remote_traceback: str | None = None
+    ) -> None:
         super().__init__(returncode, cmd)
+        self.pid = pid
         self.remote_traceback = remote_traceback
         if remote_traceback is not None:
             self.__cause__ = RemoteTraceback(remote_traceback)
 
+    def __str__(self) -> str:
+        name = self.cmd if isinstance(self.cmd, str) else shlex.join(map(os.fspath, self.cmd))
+        return f"child {self.pid}, {name}, {how_it_ended(self.returncode)}"
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.returncode, self.cmd, self.remote_traceback)
+        return type(self), (self.returncode, self.cmd, self.pid, self.remote_traceback)
+
+
+def how_it_ended(returncode: int) -> str:
+    """An exit status in words."""
+    if returncode >= 0:
+        return f"exited with status {returncode}"
+    try:
+        return f"was killed by {signal.Signals(-returncode).name}"
+    except ValueError:
+        return f"was killed by signal {-returncode}"

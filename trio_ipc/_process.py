@@ -39,12 +39,12 @@ _SCRUBBED: Final = (
     "NODE_UNIQUE_ID",
 )
 
-# First of all Ctrl-C: in a terminal it reaches the whole group, and here it is the parent's
-# affair from the first instruction on. The package may be somewhere that only the parent's
-# sys.path knows.
+# Everything is imported from where the parent imports it, and not from the current directory,
+# which `-c` would put first. Then Ctrl-C: in a terminal it reaches the whole group, and here it
+# is the parent's affair from the first instruction on.
 _BOOT: Final = (
-    "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN);"
-    " sys.path.append({root!r}); from trio_ipc._worker import main; main()"
+    "import sys; sys.path[:] = {path!r}; import signal;"
+    " signal.signal(signal.SIGINT, signal.SIG_IGN); from trio_ipc._worker import main; main()"
 )
 
 _INTERPRETERS: Final = {".js": "node", ".mjs": "node", ".cjs": "node", ".py": sys.executable}
@@ -100,8 +100,7 @@ def _interpreter() -> list[str | os.PathLike[str]]:
     # The flags of this interpreter (-W, -X, -O, -I) hold in its children, as multiprocessing does
     # it, with the same function.
     flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    return [sys.executable, *flags, "-c", _BOOT.format(root=root)]
+    return [sys.executable, *flags, "-c", _BOOT.format(path=sys.path)]
 
 
 def channel_sockets() -> tuple[socket.socket, socket.socket]:

@@ -45,7 +45,6 @@ class Call(msgspec.Struct, frozen=True):
     function: str
     message_type: Any
     main: Main | None
-    sys_path: list[str]
     argv: list[str]
 
 
@@ -56,7 +55,7 @@ def describe_call(function: Callable[..., Awaitable[object]], message_type: Any)
     main = None
     if "__main__:" in repr([name, described]):
         main = _find_main(name)
-    return Call(name, described, main, list(sys.path), list(sys.argv))
+    return Call(name, described, main, list(sys.argv))
 
 
 def describe_function(function: Callable[..., Awaitable[object]]) -> str:
@@ -132,7 +131,6 @@ def refuse_while_importing_main() -> None:
 
 def find_function(call: Call) -> Callable[..., Awaitable[object]]:
     """In the child: the function of a call, after importing what it lives in."""
-    sys.path[:] = call.sys_path
     sys.argv[:] = call.argv
     if call.main is not None:
         _import_main(call.main)

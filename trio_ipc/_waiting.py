@@ -35,13 +35,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Waiter", "Waiting"]
 
-# How often a leader looks again before it parks; how many looks are cheaper than parking; and for
-# how many waits it does not look at all, after that was in vain many times in a row.
+# How often a leader looks again before it parks, and for how many waits it does not look at all,
+# after that was in vain many times in a row.
 LOOKS: Final = 12
-CHEAP_LOOKS: Final = 6
 MOST_SKIPS: Final = 127
+# After so many waits that looking has shortened it asks the kernel how often it took the CPU from
+# us meanwhile. A peer that gets its turn only then has been waiting for us to stop looking.
+SAMPLE: Final = 16
+MOST_PREEMPTIONS: Final = 2
 
-_RUSAGE_THREAD: Final = getattr(resource, "RUSAGE_THREAD", None)
+_RUSAGE_THREAD: Final = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
 
 
 class Waiter:
@@ -66,12 +69,13 @@ Queue = OrderedDict[Waiter, None]
 class _Patience:
     """Learns whether looking again pays, or parking at once is better."""
 
-    __slots__ = ("_backoff", "_preempted", "_skips")
+    __slots__ = ("_backoff", "_found", "_preemptions", "_skips")
 
     def __init__(self) -> None:
         self._backoff = 0
         self._skips = 0
-        self._preempted = 0
+        self._found = 0
+        self._preemptions = 0
 
     def looks(self) -> int:
         """How often to look again in the wait that begins."""
@@ -80,24 +84,22 @@ class _Patience:
             return 0
         return LOOKS
 
-    def found(self, looks: int) -> None:
-        """So many looks it took. Many, and the kernel took the CPU from us meanwhile: then it was
-        us that the peer was waiting for."""
-        if looks > CHEAP_LOOKS and self._was_preempted():
-            self.in_vain()
-        else:
+    def found(self) -> None:
+        """Looking again has found something."""
+        self._found += 1
+        if self._found < SAMPLE:
             self._backoff = 0
+            return
+        self._found = 0
+        before = self._preemptions
+        self._preemptions = resource.getrusage(_RUSAGE_THREAD).ru_nivcsw
+        if self._preemptions - before > MOST_PREEMPTIONS:
+            self._skips = self._backoff = MOST_SKIPS
 
     def in_vain(self) -> None:
+        """Nothing came while we looked."""
         self._backoff = min(2 * self._backoff + 1, MOST_SKIPS)
         self._skips = self._backoff
-
-    def _was_preempted(self) -> bool:
-        if _RUSAGE_THREAD is None:
-            return False
-        before = self._preempted
-        self._preempted = resource.getrusage(_RUSAGE_THREAD).ru_nivcsw
-        return self._preempted != before
 
 
 class Waiting:
@@ -120,12 +122,16 @@ class Waiting:
 
     # What the connection does.
 
-    def work(self) -> bool:
-        """Read and write what can be, without waiting; False if nothing came in."""
+    def read(self) -> bool:
+        """Read without waiting, and hand on what came; False if nothing did."""
+        raise NotImplementedError
+
+    def admit(self, running: Waiter | None = None) -> None:
+        """Commit for the tasks that wait to send; ``running`` is the one that calls."""
         raise NotImplementedError
 
     async def _park(self) -> None:
-        """Wait until there may be work, or `_interrupt_park` is called."""
+        """Wait until there may be something to read, or `_interrupt_park` is called."""
         raise NotImplementedError
 
     def _interrupt_park(self) -> None:
@@ -139,32 +145,32 @@ class Waiting:
         looks = taken = 0
         try:
             while not waiter.done:
-                if self._leader is None and not self.is_gone:
+                if self._leader is not waiter:
+                    if self._leader is not None or self.is_gone:
+                        await self._follow(waiter, queue)
+                        if self._leader is waiter:  # promoted, and there may be work already
+                            self._lead(waiter)
+                        continue
                     self._leader = waiter
                     if self.reader_parked:
                         self._interrupt_park()
-                    taken = 0
                     looks = self._patience.looks()
                     # On one CPU the answer is often there: the peer ran while we were writing.
-                    if not looks and self.work() and waiter.done:
+                    if not looks and self._lead(waiter) and waiter.done:
                         await trio.lowlevel.cancel_shielded_checkpoint()
-                elif self._leader is not waiter:
-                    await self._follow(waiter, queue)
-                    if self._leader is waiter:  # promoted, and there may be work already
-                        self.work()
                 elif self.is_gone:
                     self._leader = None
                 elif taken < looks:
                     taken += 1
                     await trio.lowlevel.checkpoint()
-                    if waiter.done or self.work():
-                        self._patience.found(taken)
+                    if waiter.done or self._lead(waiter):
+                        self._patience.found()
                         taken = looks
                     elif taken == looks:
                         self._patience.in_vain()
                 else:
                     await self._lead_parked()
-                    self.work()
+                    self._lead(waiter)
         finally:
             queue.pop(waiter, None)
             if self._leader is waiter:
@@ -174,6 +180,12 @@ class Waiting:
         if waiter.error is not None:
             raise waiter.error
         return waiter.value
+
+    def _lead(self, leader: Waiter) -> bool:
+        progress = self.read()
+        if self.senders:
+            self.admit(leader)
+        return progress
 
     async def _lead_parked(self) -> None:
         self._leader_parked = True
@@ -225,8 +237,8 @@ class Waiting:
         waiter.done = True
         if waiter.parked:
             self._reschedule(waiter)
-        elif waiter is self._leader:
-            self._wake_leader()
+        elif self._leader_parked and waiter is self._leader:
+            self._interrupt_park()
 
     def _complete_all(self, queue: Queue, error: Callable[[], BaseException | None]) -> None:
         while queue:

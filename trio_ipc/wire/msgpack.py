@@ -6,7 +6,7 @@ kind, and what else its kind needs. The descriptors themselves travel beside the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import msgspec
 
@@ -64,7 +64,8 @@ class MsgpackCodec:
         # ipc-channel's encoder keeps it, and a failed message's handles go out with a later one.
         self.outgoing: list[HandleDescription] = []
         self._incoming: _Incoming | None = None
-        self._encode = msgspec.msgpack.Encoder(enc_hook=self._encode_other).encode
+        # The bytes of a message; `pop_handles` has what it contains. If it raises, call `refuse`.
+        self.encode = msgspec.msgpack.Encoder(enc_hook=self._encode_other).encode
         hooks: dict[str, Any] = {"ext_hook": self._decode_ext, "dec_hook": _check_handle_type}
         try:
             self._decode = msgspec.msgpack.Decoder(message_type, **hooks).decode
@@ -74,21 +75,14 @@ class MsgpackCodec:
         self.split_batch = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
         self._decode_any = msgspec.msgpack.Decoder(ext_hook=self._decode_ext).decode
 
-    def encode(self, message: Any) -> bytes:
-        """The bytes of ``message``; `pop_handles` has what it contains."""
-        try:
-            return self._encode(message)
-        except (UnsupportedHandle, MessageTooLarge):
-            self.outgoing = []
-            raise
-        except Exception as exc:
-            self.outgoing = []
-            raise UnsupportedMessage(
-                f"can't send {type(message).__name__!r}: {str(exc) or type(exc).__name__}"
-            ) from exc
-        except BaseException:
-            self.outgoing = []
-            raise
+    def refuse(self, message: Any, exc: Exception) -> NoReturn:
+        """``encode(message)`` has raised ``exc``: say so as the API promises."""
+        self.outgoing = []
+        if isinstance(exc, (UnsupportedHandle, MessageTooLarge)):
+            raise exc
+        raise UnsupportedMessage(
+            f"can't send {type(message).__name__!r}: {str(exc) or type(exc).__name__}"
+        ) from exc
 
     def pop_handles(self) -> list[HandleDescription]:
         """The handles of the message encoded last."""

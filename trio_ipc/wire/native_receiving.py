@@ -118,6 +118,8 @@ class Receiving:
         self._granted = max(self._granted, credit_of(window))
         self._usual_grant = max(1, min(window // 2, 512)) if window >= 0 else 512
         self.grant_at = self._usual_grant
+        # A frame that leaves anyway takes credit along, but not for less than this.
+        self.grant_along = max(1, self._usual_grant // 8)
         self.starving = self._granted <= self._usual_grant
         self._maximum = self._lengths(TALKING + self._accepts if self.greeted else GREETING)
 
@@ -161,11 +163,11 @@ class Receiving:
         """
         if tokens:
             self._tokens.extend(tokens)
-        if self._large is not None:
+        if self._large is None:
+            self._filled = self._parse(self._filled + count)
+        else:
             self._filled += count
             self._continue_large()
-        else:
-            self._parse(self._filled + count)
         if self._filled or self.buffers is not self._whole:
             self._set_buffers()
         # A token rides on the first byte of its frame, so it can be ahead of its header only
@@ -173,7 +175,8 @@ class Receiving:
         if self._tokens and (not self._filled or self._frame is not None):
             raise ProtocolError("the peer sent handles that no frame announced")
 
-    def _parse(self, end: int) -> None:
+    def _parse(self, end: int) -> int:
+        """Take what is complete of the scratch buffer up to ``end``; how much of it remains."""
         position = 0
         view = self._view
         while end - position >= HEADER_SIZE or self._frame is not None:
@@ -190,8 +193,7 @@ class Receiving:
             if end - position < length:
                 self._frame = kind, length, tokens
                 if length > BATCH_SIZE:
-                    self._start_large(length, view[position:end])
-                    return
+                    return self._start_large(length, view[position:end])
                 break
             self._frame = None
             payload = view[position : position + length]
@@ -203,7 +205,7 @@ class Receiving:
         rest = end - position
         if rest and position:
             self._scratch[:rest] = self._scratch[position:end]
-        self._filled = rest
+        return rest
 
     def _check_header(self, kind: int, handles: int, length: int) -> None:
         most = self._maximum.get(kind)
@@ -218,13 +220,13 @@ class Receiving:
                 f"the peer announced {handles} handles and {len(self._tokens)} arrived"
             )
 
-    def _start_large(self, length: int, beginning: memoryview) -> None:
+    def _start_large(self, length: int, beginning: memoryview) -> int:
         # `bytes(n)` is zeroed lazily by the kernel, so that memory grows with what arrives; and
         # BytesIO gives it back as the very bytes object, so that nothing is copied again.
         self._large = BytesIO(bytes(length))
         self._large_view = self._large.getbuffer()
-        self._filled = len(beginning)
-        self._large_view[: self._filled] = beginning
+        self._large_view[: len(beginning)] = beginning
+        return len(beginning)
 
     def _continue_large(self) -> None:
         assert self._frame is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,7 +12,6 @@ import msgspec
 from .._errors import MessageTooLarge, UnsupportedHandle
 from . import HandleMessage, Limits, Outbound, Token
 from .native_frames import (
-    ARRAY,
     ARRAY_OF_ONE,
     ARRAY_SIZE,
     ARRAY_TAG,
@@ -46,6 +46,7 @@ __all__ = ["Sending"]
 # A batch begins with room for its header and for the head of its array.
 _PREFIX_SIZE = HEADER_SIZE + ARRAY_SIZE
 _PREFIX = bytes(_PREFIX_SIZE)
+_BATCH_HEAD = Struct("!BBHIBI")
 
 
 class Sending:
@@ -59,6 +60,7 @@ class Sending:
     limits: Limits
     peer: Hello
     grants_pending: int
+    grant_along: int
 
     def _start_sending(self, handle_window: int) -> None:
         self.credit = credit_of(self.peer.max_buffer_size)
@@ -97,38 +99,44 @@ class Sending:
         Raises:
           UnsupportedMessage, UnsupportedHandle, MessageTooLarge: as their names say.
         """
-        if handle is not None or message.__class__ is bytes:
-            return self._encode_specially(message, handle)
-        data = self.codec.encode(message)
+        if handle is not None:
+            return self._encode_pair(message, handle)
+        if message.__class__ is bytes and len(message) >= BARE_BYTES:
+            self._check_size(len(message), 0)
+            return Outbound(BYTES, message, [])
+        try:
+            data: bytes = self.codec.encode(message)
+        except Exception as exc:
+            self.codec.refuse(message, exc)
         if self.codec.outgoing or len(data) > self._largest:
-            handles = self.codec.pop_handles()
-            self._check_size(len(data), len(handles))
+            handles = self._check(data)
             if message.__class__ is HandleMessage:  # one that is passed on
                 return Outbound(PAIR, data, handles)
             return Outbound(MESSAGES, ARRAY_OF_ONE + data, handles)
         return data
 
-    def _encode_specially(self, message: Any, handle: Any) -> bytes | Outbound:
-        if handle is None:
-            if len(message) >= BARE_BYTES:
-                self._check_size(len(message), 0)
-                return Outbound(BYTES, message, [])
-            data = self.codec.encode(message)
-            self._check_size(len(data), 0)
-            return data
-        data = self.codec.encode([message, handle])
-        handles = self.codec.pop_handles()
+    def _encode_pair(self, message: Any, handle: Any) -> Outbound:
+        try:
+            data = self.codec.encode([message, handle])
+        except Exception as exc:
+            self.codec.refuse(message, exc)
+        handles = self._check(data)
         if not any(known.obj is handle for known in handles):
             raise UnsupportedHandle(f"{type(handle).__name__!r} objects are no handles")
-        self._check_size(len(data), len(handles))
         return Outbound(PAIR, data, handles)
 
     def encode_call(self, call: Any, arguments: list[Any]) -> Outbound:
         """What a function child is to run: like `encode`, but for the first frame only."""
-        data = self.codec.encode([call, arguments])
+        try:
+            data = self.codec.encode([call, arguments])
+        except Exception as exc:
+            self.codec.refuse(arguments, exc)
+        return Outbound(CALL, data, self._check(data))
+
+    def _check(self, data: bytes) -> list[Any]:
         handles = self.codec.pop_handles()
         self._check_size(len(data), len(handles))
-        return Outbound(CALL, data, handles)
+        return handles
 
     def _check_size(self, size: int, handles: int) -> None:
         if size > self._largest:
@@ -145,6 +153,37 @@ class Sending:
             return False
         in_flight = self._sent_handles - self._taken_handles
         return not handles or not in_flight or in_flight + handles <= self._handle_window
+
+    def commit_single(self, payload: bytes | Outbound) -> bytes | None:
+        """Commit a small message and return the frame to write, if nothing stands before it.
+
+        `commit` and `next_write` in short, for the message that is answered before the next one
+        is sent. None, and nothing has happened, if it is not that simple; what is not written
+        goes to `unwritten`.
+        """
+        if (
+            payload.__class__ is not bytes
+            or self.credit <= 0
+            or self.congested
+            or self._batch_count
+            or self._queue
+            or len(payload) > BATCH_SIZE
+        ):
+            return None
+        self.credit -= 1
+        size = ARRAY_SIZE + len(payload)
+        self._sent_messages += 1
+        self._sent_size += size
+        self._unmarked += size
+        if self._unmarked >= MARK_SIZE:
+            self._mark()
+        grant = self._pop_grant() if self.grants_pending >= self.grant_along else 0
+        return _BATCH_HEAD.pack(MESSAGES, 0, grant, size, ARRAY_TAG, 1) + payload
+
+    def unwritten(self, frame: bytes, count: int) -> None:
+        """Only ``count`` bytes of what `commit_single` gave are out."""
+        self._queue.append((memoryview(frame)[count:], []))
+        self.unsent += len(frame) - count
 
     def commit_small(self, payload: bytes | Outbound) -> bool:
         """Commit, if it is a small message and there is room for it; False, and nothing has
@@ -211,23 +250,17 @@ class Sending:
 
     def _seal(self) -> None:
         """Close the open batch and queue it."""
-        if self._batch_count:
-            self._queue.append((self._finish_batch(), []))
-            self.unsent += len(self._batch)
-            self._batch = bytearray(_PREFIX)
-            self._batch_count = 0
-
-    def _finish_batch(self) -> bytearray:
+        count = self._batch_count
+        if not count:
+            return
         batch = self._batch
         length = len(batch) - HEADER_SIZE
-        HEADER.pack_into(batch, 0, MESSAGES, 0, self._pop_grant(), length)
-        ARRAY.pack_into(batch, HEADER_SIZE, ARRAY_TAG, self._batch_count)
-        self._sent_messages += self._batch_count
-        self._sent_size += length
-        self._unmarked += length
-        if self._unmarked >= MARK_SIZE:
-            self._mark()
-        return batch
+        _BATCH_HEAD.pack_into(batch, 0, MESSAGES, 0, self._pop_grant(), length, ARRAY_TAG, count)
+        self._queue.append((batch, []))
+        self.unsent += len(batch)
+        self._account(count, length, 0)
+        self._batch = bytearray(_PREFIX)
+        self._batch_count = 0
 
     def _push(self, kind: int, data: bytes = b"", tokens: list[Token] | None = None) -> None:
         self._seal()
@@ -312,26 +345,6 @@ class Sending:
             count -= len(data)
         if self.congested:
             self._update_congestion()
-
-    def next_batch(self) -> bytearray | None:
-        """The open batch, if it is all there is to write: `next_write` in short.
-
-        Call `batch_written` with the outcome, before anything else.
-        """
-        if self._queue or not self._batch_count:
-            return None
-        return self._finish_batch()
-
-    def batch_written(self, count: int) -> None:
-        """``count`` bytes of `next_batch` are out, none if the write failed."""
-        batch = self._batch
-        self._batch_count = 0
-        if count == len(batch):
-            del batch[_PREFIX_SIZE:]  # and used again: an allocation less for each message
-            return
-        self._queue.append((memoryview(batch)[count:], []))
-        self.unsent += len(batch) - count
-        self._batch = bytearray(_PREFIX)
 
     def abandon_output(self) -> None:
         """Drop what was not written, tokens included."""
