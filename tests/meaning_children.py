@@ -1,0 +1,77 @@
+"""What the children of the meaning tests do.
+
+In a module of its own, because a child that would import pytest takes twice as long to start.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import trio
+
+import trio_ipc
+
+Parent = trio_ipc.Channel[Any, Any]
+
+
+async def do_nothing(parent: Parent) -> None:
+    pass
+
+
+async def echo(parent: Parent) -> None:
+    async for message in parent:
+        await parent.send(message)
+
+
+async def send_all(parent: Parent, messages: list[Any]) -> None:
+    for message in messages:
+        await parent.send(message)
+
+
+# A second way to the test: the standard streams -----------------------------------------------
+
+
+class Listener:
+    """What the test says on the child's standard input."""
+
+    def __init__(self) -> None:
+        self._stream = trio.lowlevel.FdStream(os.dup(0))
+
+    async def hear(self) -> None:
+        """Wait for a line; there is never more than one under way."""
+        await self._stream.receive_some()
+
+
+def say(line: object) -> None:
+    os.write(1, f"{line}\n".encode())
+
+
+# 2: send -----------------------------------------------------------------------------------
+
+
+async def check_chaos(parent: Parent) -> None:
+    got = []
+    async for message in parent:
+        assert set(message["data"]) <= {message["number"] % 251}
+        got.append(message["number"])
+    await parent.send(got)
+
+
+async def count_bytes_when_told(parent: Parent) -> None:
+    await Listener().hear()
+    count = 0
+    async for message in parent:
+        count += len(message)
+    say(f"{count} bytes, then the end")
+
+
+async def send_much_and_leave(parent: Parent, how: str, size: int) -> None:
+    await parent.send(b"x" * size)
+    await parent.send("after it")
+    if how == "raise":
+        raise ValueError("on purpose")
+    if how == "cancel":
+        os.kill(os.getpid(), signal.SIGTERM)
+        await trio.sleep_forever()
