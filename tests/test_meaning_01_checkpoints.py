@@ -449,3 +449,46 @@ async def test_leaving_open_child_that_was_cancelled_has_left_all_the_same() -> 
     assert child.process.returncode is not None
     with pytest.raises(ProcessLookupError):
         os.kill(child.pid, signal.SIG_DFL)
+
+
+async def test_entering_open_parent_that_was_cancelled_leaves_the_channel_to_be_opened(
+    tmp_path: Path,
+) -> None:
+    source = """
+        import trio, trio_ipc
+
+        async def main():
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                async with trio_ipc.open_parent():
+                    assert False, "it was entered"
+            assert scope.cancelled_caught
+            async with trio_ipc.open_parent() as parent:
+                await parent.send("entered")
+
+        trio.run(main)
+    """
+    async with trio_ipc.open_child(script(tmp_path, source)) as child:
+        assert [message async for message in child] == ["entered"]
+
+
+async def test_leaving_open_parent_that_was_cancelled_has_left_all_the_same(
+    tmp_path: Path,
+) -> None:
+    source = """
+        import sys, trio, trio_ipc
+
+        async def main():
+            with trio.CancelScope() as scope:
+                async with trio_ipc.open_parent() as parent:
+                    await parent.send("the last message")
+                    if "close" in sys.argv:
+                        parent.close()
+                    scope.cancel()
+            assert scope.cancelled_caught
+
+        trio.run(main)
+    """
+    for args in [], ["close"]:
+        async with trio_ipc.open_child(script(tmp_path, source), *args) as child:
+            assert [message async for message in child] == ["the last message"]

@@ -4,6 +4,7 @@ frame is finished, whatever happens to the caller."""
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import trio
 import trio_ipc
 
 from . import meaning_children as children
-from .meaning_helpers import MANY_BYTES, open_child_aside, open_pair, settle, waiting
+from .meaning_helpers import MANY_BYTES, open_child_aside, open_pair, script, settle, waiting
 
 # To commit, or not ---------------------------------------------------------------------------
 
@@ -261,4 +262,30 @@ async def test_a_frame_that_was_begun_is_finished_when_the_child_returns(how: st
         assert await child.receive() == "after it"
         # Who fails says no goodbye.
         with pytest.raises(trio.BrokenResourceError if how == "raise" else trio.EndOfChannel):
+            await child.receive()
+
+
+@pytest.mark.parametrize("how", ["return", "raise", "cancel", "cancel-while-leaving"])
+async def test_a_frame_that_was_begun_is_finished_when_a_script_leaves_its_block(
+    how: str, tmp_path: Path
+) -> None:
+    source = f"""
+        import sys, trio, trio_ipc
+
+        async def main(how):
+            with trio.CancelScope() as scope:
+                async with trio_ipc.open_parent() as parent:
+                    await parent.send(b"x" * {MANY_BYTES})
+                    if how == "raise":
+                        sys.exit(0)
+                    if how.startswith("cancel"):
+                        scope.cancel()
+                    if how == "cancel":
+                        await trio.sleep_forever()
+
+        trio.run(main, sys.argv[1])
+    """
+    async with trio_ipc.open_child(script(tmp_path, source), how) as child:
+        assert await child.receive() == b"x" * MANY_BYTES
+        with pytest.raises(trio.EndOfChannel):
             await child.receive()

@@ -103,6 +103,7 @@ async def _run_child(
     if error is None:
         if failure is not None:
             raise failure
+        await trio.lowlevel.checkpoint_if_cancelled()
     elif failure is not None and error in connection.errors:
         raise failure from failure.__cause__  # the error was the failure's symptom
     else:

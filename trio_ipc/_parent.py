@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -56,6 +55,7 @@ async def _run_parent(
     max_message_size: int | None,
     max_handles: int | None,
 ) -> AsyncIterator[Channel[Any, Any]]:
+    await trio.lowlevel.checkpoint_if_cancelled()
     wire = make_wire(message_type, Limits())
     connection = await greet_parent(
         _process.claim_socket(), wire, max_buffer_size, max_message_size, max_handles
@@ -72,6 +72,7 @@ async def _run_parent(
                 await say_goodbye(channel, at_once=failed)
     finally:
         connection.shut()
+    await trio.lowlevel.checkpoint_if_cancelled()
 
 
 async def greet_parent(
@@ -111,12 +112,22 @@ async def greet_parent(
 
 async def say_goodbye(channel: Channel[Any, Any], *, at_once: bool) -> None:
     """The end of a child's side: what was sent is written before the process may exit."""
-    connection = channel._connection
     channel.close()
-    limit = LAST_WORDS if at_once else math.inf
-    with trio.CancelScope(deadline=trio.current_time() + limit, shield=at_once):
-        if not connection.is_gone:
-            try:
-                await connection.wait_drained(channel)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                pass  # the parent has gone, and with it whom to tell
+    done = False
+    try:
+        if not at_once:
+            await _see_off(channel)
+            done = True
+    finally:
+        if not done:
+            with trio.move_on_after(LAST_WORDS, shield=True):
+                await _see_off(channel)
+
+
+async def _see_off(channel: Channel[Any, Any]) -> None:
+    connection = channel._connection
+    if not connection.is_gone:
+        try:
+            await connection.wait_drained(channel)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # the parent has gone, and with it whom to tell
