@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
