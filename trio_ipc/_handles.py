@@ -142,13 +142,19 @@ def _describe_fd_stream(stream: trio.lowlevel.FdStream) -> Handle:
 
 
 def _describe_file(file: Any) -> Handle:
-    if isinstance(file, (io.TextIOBase, io.BytesIO)) or not hasattr(file, "fileno"):
-        raise UnsupportedHandle(
-            f"{type(file).__name__!r} can't travel: only binary files of the operating system do"
-            " (of a text file, send its .buffer)"
-        )
-    if file.closed:
-        raise UnsupportedHandle(f"{file!r} is closed")
+    name = type(file).__name__
+    try:
+        if file.closed:
+            raise UnsupportedHandle(f"{file!r} is closed")
+        # A file inside an archive has a descriptor, too, and that is the archive's.
+        if not isinstance(getattr(file, "raw", file), io.RawIOBase):
+            raise UnsupportedHandle(
+                f"{name!r} can't travel: only binary files of the operating system do"
+                " (of a text file, send its .buffer)"
+            )
+        file.fileno()
+    except (OSError, ValueError) as exc:
+        raise UnsupportedHandle(f"{name!r} can't travel: {exc}") from exc
     return Handle(file, FILE, moves=False)
 
 
@@ -220,8 +226,7 @@ def take(
 def _duplicate(handle: Handle, own_ends: frozenset[tuple[int, int]]) -> Descriptor:
     obj = handle.obj
     if handle.code == FILE:
-        if obj.closed:
-            raise UnsupportedHandle(f"{obj!r} is closed")
+        _describe_file(obj)  # it may have been closed meanwhile
         _settle_file(obj)
     if handle.code == CHANNEL and _describe_again(handle).extra != handle.extra:
         raise UnsupportedHandle("the channel was used while it waited to be sent")
