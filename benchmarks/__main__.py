@@ -79,7 +79,6 @@ def _run(names: Sequence[str], quick: bool) -> dict[str, Report]:
     for number, name in enumerate(names, 1):
         progress = _Progress(f"[{number}/{len(names)}] {name}")
         reports[name] = BENCHMARKS[name](Effort(quick, progress.show))
-
         progress.finish()
     return reports
 

@@ -5,6 +5,9 @@ So all contestants take turns in short slices; a ratio is made of slices of the 
 saw the same machine; and the median of these ratios is what counts. The order is reversed from
 round to round, so that nobody always runs on what another has left behind, and who gets its turn
 first runs a little untimed: what a pause costs is another question.
+
+What a pair of processes got by chance, or has learnt, it keeps: so there are several generations of
+all contestants.
 """
 
 from __future__ import annotations
@@ -31,7 +34,11 @@ class Effort:
         """Seconds for which one contestant runs at a time."""
         return 0.05 if self.quick else 0.15
 
-    def rounds(self, quick: int = 5, full: int = 21) -> Iterator[int]:
+    @property
+    def generations(self) -> int:
+        return 2 if self.quick else 3
+
+    def rounds(self, quick: int = 3, full: int = 7) -> Iterator[int]:
         """Count the rounds, and tell."""
         rounds = quick if self.quick else full
         for number in range(rounds):
@@ -49,22 +56,34 @@ class Rival:
 
 
 def contest(
-    what: str, ours: Contestant, rivals: Sequence[Rival], unit: Unit, effort: Effort
+    what: str,
+    ours: Contestant,
+    rivals: Sequence[Rival],
+    unit: Unit,
+    effort: Effort,
+    generations: int | None = None,
 ) -> list[Line]:
     """Let all run in turns; one line for each rival."""
     contestants = [ours, *(rival.contestant for rival in rivals)]
-    effort.progress("starting")
-    with ExitStack() as stack:
-        hosts = [stack.enter_context(Host(contestant)) for contestant in contestants]
-        counts = [_calibrate(host, effort.slice) for host in hosts]
-        samples: list[list[float]] = [[] for _ in hosts]
-        for number in effort.rounds():
-            for index in _there_and_back(len(hosts), number):
-                samples[index].append(unit.convert(_turn(hosts[index], counts[index])))
+    samples: list[list[float]] = [[] for _ in contestants]
+    for _ in range(generations or effort.generations):
+        _run_generation(contestants, unit, effort, samples)
     return [
         Line(what, unit.label, samples[0], rival.name, theirs, rival.target)
         for rival, theirs in zip(rivals, samples[1:], strict=True)
     ]
+
+
+def _run_generation(
+    contestants: Sequence[Contestant], unit: Unit, effort: Effort, samples: Sequence[list[float]]
+) -> None:
+    effort.progress("starting")
+    with ExitStack() as stack:
+        hosts = [stack.enter_context(Host(contestant)) for contestant in contestants]
+        counts = [_calibrate(host, effort.slice) for host in hosts]
+        for number in effort.rounds():
+            for index in _there_and_back(len(hosts), number):
+                samples[index].append(unit.convert(_turn(hosts[index], counts[index])))
 
 
 def _there_and_back(length: int, number: int) -> Sequence[int]:

@@ -75,3 +75,25 @@ async def send_much_and_leave(parent: Parent, how: str, size: int) -> None:
     if how == "cancel":
         os.kill(os.getpid(), signal.SIGTERM)
         await trio.sleep_forever()
+
+
+# 3: receive --------------------------------------------------------------------------------
+
+
+async def say_sizes(parent: Parent) -> None:
+    async for message in parent:
+        say(len(message))
+
+
+async def send_and_be_elsewhere(parent: Parent, size: int) -> None:
+    await parent.send(b"x" * size)
+    parent.send_nowait("after it")
+    await Listener().hear()
+
+
+async def send_drain_and_say(parent: Parent, size: int) -> None:
+    await parent.send(b"x" * size)
+    await parent.send("x" * size)
+    await parent.drain()
+    say("drained")
+    await Listener().hear()

@@ -337,6 +337,8 @@ class ReceiveChannel(_Half, trio.abc.ReceiveChannel[ReceiveT]):
         await trio.lowlevel.checkpoint_if_cancelled()
         connection = self._connection
         wire = connection.wire
+        if not wire.unread:
+            connection.glance()
         if wire.unread and not self._closed:
             try:
                 message: ReceiveT = connection.take()

@@ -523,12 +523,10 @@ class Connection(Waiting):
         else:
             await trio.lowlevel.checkpoint()
 
-    async def _park(self) -> None:
+    def _park(self) -> Awaitable[None]:
         if self.blocked and self.background is None:
-            await self._wait_for_both()
-            self.flush()
-        else:
-            await self.wait_readable()
+            return self._wait_for_both()
+        return trio.lowlevel.wait_readable(self._sock)
 
     def _interrupt_park(self) -> None:
         trio.lowlevel.notify_closing(self._sock)
@@ -565,6 +563,7 @@ class Connection(Waiting):
             if group.subgroup(KeyboardInterrupt) is None:
                 raise
             raise KeyboardInterrupt from group
+        self.flush()
 
     # The end ------------------------------------------------------------------------------
 

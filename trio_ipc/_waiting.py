@@ -31,7 +31,7 @@ import trio
 assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 __all__ = ["Waiter", "Waiting"]
 
@@ -69,18 +69,18 @@ Queue = OrderedDict[Waiter, None]
 class _Patience:
     """Learns whether looking again pays, or parking at once is better."""
 
-    __slots__ = ("_backoff", "_found", "_preemptions", "_skips")
+    __slots__ = ("_backoff", "_found", "_preemptions", "skips")
 
     def __init__(self) -> None:
         self._backoff = 0
-        self._skips = 0
+        self.skips = 0
         self._found = 0
         self._preemptions = 0
 
     def looks(self) -> int:
         """How often to look again in the wait that begins."""
-        if self._skips:
-            self._skips -= 1
+        if self.skips:
+            self.skips -= 1
             return 0
         return LOOKS
 
@@ -94,12 +94,12 @@ class _Patience:
         before = self._preemptions
         self._preemptions = resource.getrusage(_RUSAGE_THREAD).ru_nivcsw
         if self._preemptions - before > MOST_PREEMPTIONS:
-            self._skips = self._backoff = MOST_SKIPS
+            self.skips = self._backoff = MOST_SKIPS
 
     def in_vain(self) -> None:
         """Nothing came while we looked."""
         self._backoff = min(2 * self._backoff + 1, MOST_SKIPS)
-        self._skips = self._backoff
+        self.skips = self._backoff // 2
 
 
 class Waiting:
@@ -130,14 +130,27 @@ class Waiting:
         """Commit for the tasks that wait to send; ``running`` is the one that calls."""
         raise NotImplementedError
 
-    async def _park(self) -> None:
-        """Wait until there may be something to read, or `_interrupt_park` is called."""
+    def _park(self) -> Awaitable[None]:
+        """Wait until there may be something to read.
+
+        Raises:
+          trio.ClosedResourceError: `_interrupt_park` was called.
+        """
         raise NotImplementedError
 
     def _interrupt_park(self) -> None:
         raise NotImplementedError
 
     # Waiting ------------------------------------------------------------------------------
+
+    def glance(self) -> None:
+        """Look once before waiting, if the leader would not look again but park.
+
+        On one CPU the answer is often there: the peer ran while we were writing.
+        """
+        patience = self._patience
+        if patience.skips and self._leader is None and not self.receivers and self.read():
+            patience.skips -= 1
 
     async def wait(self, waiter: Waiter, queue: Queue) -> Any:
         """Wait in ``queue`` until the waiter is done. A checkpoint."""
@@ -155,9 +168,6 @@ class Waiting:
                     if self.reader_parked:
                         self._interrupt_park()
                     looks = self._patience.looks()
-                    # On one CPU the answer is often there: the peer ran while we were writing.
-                    if not looks and self._lead(waiter) and waiter.done:
-                        await trio.lowlevel.cancel_shielded_checkpoint()
                 elif self.is_gone:
                     self._leader = None
                 elif taken < looks:
@@ -169,7 +179,13 @@ class Waiting:
                     elif taken == looks:
                         self._patience.in_vain()
                 else:
-                    await self._lead_parked()
+                    self._leader_parked = True
+                    try:
+                        await self._park()
+                    except trio.ClosedResourceError:
+                        pass  # somebody wants us to look around
+                    finally:
+                        self._leader_parked = False
                     self._lead(waiter)
         finally:
             queue.pop(waiter, None)
@@ -186,13 +202,6 @@ class Waiting:
         if self.senders:
             self.admit(leader)
         return progress
-
-    async def _lead_parked(self) -> None:
-        self._leader_parked = True
-        try:
-            await self._park()
-        finally:
-            self._leader_parked = False
 
     async def _follow(self, waiter: Waiter, queue: Queue) -> None:
         def abort(_: object) -> trio.lowlevel.Abort:
