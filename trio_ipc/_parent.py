@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from .wire.native import NativeWire
 
-__all__ = ["LAST_WORDS", "greet_parent", "prepare_parent", "say_goodbye"]
+__all__ = ["greet_parent", "prepare_parent", "say_goodbye", "see_off_briefly"]
 
 # Seconds to see off what is committed when a child's side is left by an exception.
 LAST_WORDS: Final = 1.0
@@ -114,21 +114,26 @@ async def greet_parent(
 async def say_goodbye(channel: Channel[Any, Any], *, at_once: bool) -> None:
     """The end of a child's side: what was sent is written before the process may exit."""
     channel.close()
+    connection = channel._connection
     done = False
     try:
         if not at_once:
-            await _see_off(channel)
+            await _see_off(connection)
             done = True
     finally:
         if not done:
-            with trio.move_on_after(LAST_WORDS, shield=True):
-                await _see_off(channel)
+            await see_off_briefly(connection)
 
 
-async def _see_off(channel: Channel[Any, Any]) -> None:
-    connection = channel._connection
+async def see_off_briefly(connection: Connection) -> None:
+    """Write what is committed, if the parent takes it soon. Not to be cancelled."""
+    with trio.move_on_after(LAST_WORDS, shield=True):
+        await _see_off(connection)
+
+
+async def _see_off(connection: Connection) -> None:
     if not connection.is_gone:
         try:
-            await connection.wait_drained(channel)
+            await connection.wait_drained(connection)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # the parent has gone, and with it whom to tell

@@ -23,7 +23,7 @@ from . import _handles, _process, _target
 from ._background import Background
 from ._channel import Channel
 from ._pair import make_wire
-from ._parent import LAST_WORDS, greet_parent, say_goodbye
+from ._parent import greet_parent, say_goodbye, see_off_briefly
 from ._scope import in_background
 from .wire import Limits
 from .wire.msgpack import MsgpackCodec
@@ -121,7 +121,7 @@ def _is_only_the_parents_stop(exc: BaseException, connection: Connection) -> boo
 async def _leave(connection: Connection) -> None:
     connection.wire.end()
     connection.wire.stop()
-    await _drain_briefly(connection)
+    await see_off_briefly(connection)
 
 
 async def _report(
@@ -136,13 +136,6 @@ async def _report(
     text = "".join(traceback.format_exception(type(exc), exc, trace or exc.__traceback__))
     if connection.send_error() is None or not connection.gone.is_set():
         wire.fail(text)
-        await _drain_briefly(connection)
+        await see_off_briefly(connection)
     else:
         sys.stderr.write(text)
-
-
-async def _drain_briefly(connection: Connection) -> None:
-    # The background writer has gone by now: whoever waits does the writing.
-    with trio.move_on_after(LAST_WORDS, shield=True):
-        while not connection.flush():
-            await connection.wait_for_room()
