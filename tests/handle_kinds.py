@@ -20,6 +20,8 @@ from typing import Any
 import trio
 
 import trio_ipc
+from trio_ipc._pair import make_pair
+from trio_ipc.wire import Limits
 
 from .handle_workers import ANSWER, QUESTION, close, descriptor_of
 
@@ -83,6 +85,29 @@ def channel_pair(
     first, second = trio_ipc.open_channel_pair(max_buffer_size, **limits)
     with first, second:
         yield first, second
+
+
+@contextmanager
+def typed_pair(
+    message_type: Any, **limits: Any
+) -> Iterator[tuple[trio_ipc.Channel[Any, Any], trio_ipc.Channel[Any, Any]]]:
+    """A pair whose second end takes nothing but that. Between processes `open_child` and
+    `open_parent` say the type; a pair in one process is for tests like these."""
+    first, second = make_pair(Limits(**limits), (Any, message_type))
+    with first, second:
+        yield first, second
+
+
+@contextmanager
+def raw_peer(
+    max_buffer_size: float = 10, **limits: Any
+) -> Iterator[tuple[trio_ipc.Channel[Any, Any], socket.socket]]:
+    """A channel, and the blocking socket at its other end, which says whatever a test wants."""
+    with channel_pair(max_buffer_size, **limits) as (spare, channel):
+        with socket.socket(fileno=os.dup(spare.fileno())) as raw:
+            raw.setblocking(True)  # nobody uses the other copy of it
+            raw.settimeout(PATIENCE)
+            yield channel, raw
 
 
 @contextmanager

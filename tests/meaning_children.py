@@ -86,8 +86,8 @@ async def say_sizes(parent: Parent) -> None:
 
 
 async def send_and_be_elsewhere(parent: Parent, size: int) -> None:
-    await parent.send(b"x" * size)
-    parent.send_nowait("after it")
+    parent.send_nowait("before it")
+    parent.send_nowait(b"x" * size)
     await Listener().hear()
 
 

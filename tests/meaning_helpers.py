@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import subprocess
 import sys
 import textwrap
@@ -151,6 +152,14 @@ def raw_script(tmp_path: Path, source: str) -> list[str]:
 
 # The payload of a frame with one message, the number 1.
 ONE_MESSAGE = b"\xdd\0\0\0\x01\x01"
+
+
+def frame(
+    kind: bytes, payload: bytes = b"", *, handles: int = 0, grant: int = 0, length: int = -1
+) -> bytes:
+    """One frame of the native protocol, or something like it."""
+    size = len(payload) if length < 0 else length
+    return struct.pack("!BBHI", kind[0], handles, grant, size) + payload
 
 
 async def settle() -> None:

@@ -13,6 +13,8 @@ import trio
 
 assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
 
+from ._waiting import Patience
+
 if TYPE_CHECKING:
     from ._connection import Connection
 
@@ -31,6 +33,7 @@ class Background:
         self._connection = connection
         self._writer: trio.lowlevel.Task | None = None
         self._grants_due = False
+        self._patience = Patience()
 
     # The writer -----------------------------------------------------------------------------
 
@@ -41,7 +44,7 @@ class Background:
         try:
             while not connection.closed:
                 connection.uncork()
-                if not connection.flush():
+                if not connection.flush() and not await self._look_for_room():
                     await connection.wait_for_room()
                 connection.admit()
                 if not connection.blocked and not await self._work_comes():
@@ -50,6 +53,20 @@ class Background:
         finally:
             connection.background = None
             connection.uncork()
+
+    async def _look_for_room(self) -> bool:
+        # The kernel says that there is room when three quarters of its buffer are free. Until
+        # then, who looks can write while the peer reads, instead of taking turns with it.
+        looks = self._patience.looks()
+        for _ in range(looks):
+            await trio.lowlevel.checkpoint()
+            unsent = self._connection.wire.unsent
+            if self._connection.flush() or self._connection.wire.unsent < unsent:
+                self._patience.found()
+                return True
+        if looks:
+            self._patience.in_vain()
+        return False
 
     async def _work_comes(self) -> bool:
         """Park until `wake_writer`; False if that did not come before the credit was due."""

@@ -16,7 +16,7 @@ keeps a message from being lost when a task is cancelled:
 
 Before it parks, a leader looks again after each of a few checkpoints: arming epoll and being woken
 by it costs more than several of those. Where that does not pay, because the peer takes its time or
-needs this very CPU, it notices, and does not look for a while: see `_Patience`.
+needs this very CPU, it notices, and does not look for a while: see `Patience`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-__all__ = ["Waiter", "Waiting"]
+__all__ = ["Patience", "Waiter", "Waiting"]
 
 # How often a leader looks again before it parks, and for how many waits it does not look at all,
 # after that was in vain many times in a row.
@@ -66,7 +66,7 @@ class Waiter:
 Queue = OrderedDict[Waiter, None]
 
 
-class _Patience:
+class Patience:
     """Learns whether looking again pays, or parking at once is better."""
 
     __slots__ = ("_backoff", "_found", "_preemptions", "skips")
@@ -118,7 +118,7 @@ class Waiting:
         self._leader: Waiter | None = None
         self._leader_parked = False
         self._followers = 0
-        self._patience = _Patience()
+        self._patience = Patience()
 
     # What the connection does.
 
@@ -175,7 +175,7 @@ class Waiting:
                     await trio.lowlevel.checkpoint()
                     if waiter.done or self._lead(waiter):
                         self._patience.found()
-                        taken = looks
+                        taken = 0
                     elif taken == looks:
                         self._patience.in_vain()
                 else:

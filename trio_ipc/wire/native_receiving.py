@@ -168,7 +168,7 @@ class Receiving:
         else:
             self._filled += count
             self._continue_large()
-        if self._filled or self.buffers is not self._whole:
+        if self._filled or self._large is not None or self.buffers is not self._whole:
             self._set_buffers()
         # A token rides on the first byte of its frame, so it can be ahead of its header only
         # while that header is incomplete.
