@@ -39,9 +39,9 @@ class Listener:
     def __init__(self) -> None:
         self._stream = trio.lowlevel.FdStream(os.dup(0))
 
-    async def hear(self) -> None:
-        """Wait for a line; there is never more than one under way."""
-        await self._stream.receive_some()
+    async def hear(self) -> str:
+        """Wait for a line, of which there is never more than one under way; at the end, none."""
+        return (await self._stream.receive_some()).decode()
 
 
 def say(line: object) -> None:
@@ -97,3 +97,21 @@ async def send_drain_and_say(parent: Parent, size: int) -> None:
     await parent.drain()
     say("drained")
     await Listener().hear()
+
+
+# 4: order ----------------------------------------------------------------------------------
+
+
+async def send_when_told(parent: Parent) -> None:
+    await Listener().hear()
+    await parent.send(0)
+
+
+async def take_when_told(parent: Parent) -> None:
+    listener = Listener()
+    while order := await listener.hear():
+        receive, send = map(int, order.split())
+        got = [await parent.receive() for _ in range(receive)]
+        for number in range(send):
+            await parent.send(number)
+        say([len(message) if len(message) > 10 else message for message in got])
