@@ -20,8 +20,8 @@ from typing import Any
 import trio
 
 import trio_ipc
-from trio_ipc._pair import make_pair
-from trio_ipc.wire import Limits
+from trio_ipc import _handles
+from trio_ipc.wire.msgpack import MsgpackCodec
 
 from .handle_workers import ANSWER, QUESTION, close, descriptor_of
 
@@ -93,8 +93,8 @@ def typed_pair(
 ) -> Iterator[tuple[trio_ipc.Channel[Any, Any], trio_ipc.Channel[Any, Any]]]:
     """A pair whose second end takes nothing but that. Between processes `open_child` and
     `open_parent` say the type; a pair in one process is for tests like these."""
-    first, second = make_pair(Limits(**limits), (Any, message_type))
-    with first, second:
+    with channel_pair(**limits) as (first, second):
+        second._connection.wire.codec = MsgpackCodec(message_type, _handles)
         yield first, second
 
 

@@ -358,7 +358,7 @@ def _build_fd_stream(extra: bytes, descriptor: Descriptor) -> trio.lowlevel.FdSt
 def _build_file(extra: bytes, descriptor: Descriptor) -> io.FileIO:
     flags = fcntl.fcntl(descriptor.fd, fcntl.F_GETFL)
     mode = _FILE_MODES.get(flags & os.O_ACCMODE)
-    if mode is None:
+    if mode is None or flags & getattr(os, "O_PATH", 0):
         raise ProtocolError("the peer sent a file that can be neither read nor written")
     if flags & os.O_APPEND:
         mode = "a" if mode == "w" else "a+"

@@ -110,10 +110,10 @@ def _build_channel(extra: bytes, descriptor: _handles.Descriptor) -> Channel[Any
         sock = socket.socket(fileno=descriptor.fd)
     except (msgspec.DecodeError, OSError, TypeError, ValueError) as exc:
         raise ProtocolError(f"the peer sent a channel that is none: {exc}") from exc
-    descriptor.release()
     if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM:
-        sock.close()
+        sock.detach()  # its owner closes it, without waiting for it
         raise ProtocolError("the peer sent a channel that is none")
+    descriptor.release()
     wire = make_wire(Any, limits, greeted=True)
     wire.restore(moved.credit)
     return _make_end(sock, wire, frozenset(moved.ends))
