@@ -102,21 +102,29 @@ class Background:
         for each message would double the cost of a short wait.
         """
         connection = self._connection
+        seen = -1
         while not connection.gone.is_set():
             if connection.is_led():
                 await self._wait_in_line()
-                continue
-            seen = connection.reads
-            await trio.sleep(QUIET)
-            if connection.is_led() or connection.reads != seen or connection.gone.is_set():
-                continue
-            connection.reader_parked = True
-            try:
-                await connection.wait_readable()
-            finally:
-                connection.reader_parked = False
-            if not connection.is_led():
-                connection.read()
+            elif connection.reads != seen:
+                seen = connection.reads
+                await trio.sleep(QUIET)
+            elif await self._take_turn():
+                seen = connection.reads
+
+    async def _take_turn(self) -> bool:
+        """Wait for the socket and read what is there; False if somebody else leads by then."""
+        connection = self._connection
+        connection.reader_parked = True
+        try:
+            await connection.wait_readable()
+        finally:
+            connection.reader_parked = False
+        while not connection.is_led():
+            if not connection.read():
+                return True
+            await trio.lowlevel.checkpoint()
+        return False
 
     async def _wait_in_line(self) -> None:
         connection = self._connection

@@ -245,6 +245,8 @@ class SendChannel(_Half, trio.abc.SendChannel[SendT]):
             await trio.lowlevel.cancel_shielded_checkpoint()
             raise
         if sent:
+            if connection.corked:
+                connection.push()
             await trio.lowlevel.cancel_shielded_checkpoint()
         else:
             await connection.wait_send(self, payload, keep_open)

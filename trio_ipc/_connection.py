@@ -338,7 +338,10 @@ class Connection(Waiting):
         if not self._admissible(payload):
             return False
         self._commit(payload, keep_open)
-        self.push()
+        if not self.corked:
+            self.push()
+        elif self.wire.unsent and not self.blocked:
+            self.flush(full_only=True)
         return True
 
     def _write_frame(self, frame: bytes) -> None:
@@ -407,12 +410,15 @@ class Connection(Waiting):
         if not self.blocked or self.background is None:
             self.flush()
 
-    def flush(self) -> bool:
-        """Write until all is out or the kernel takes no more. True if nothing is left."""
+    def flush(self, *, full_only: bool = False) -> bool:
+        """Write until all is out or the kernel takes no more. True if nothing is left.
+
+        With ``full_only``, what is still gathering is left.
+        """
         wire = self.wire
         if self.is_gone or self.closed:
             return True
-        while (chunk := wire.next_write()) is not None:
+        while (chunk := wire.next_write(full_only=full_only)) is not None:
             buffers, tokens = chunk
             try:
                 if tokens:
@@ -428,7 +434,7 @@ class Connection(Waiting):
             wire.written(count)
         self.blocked = self._out_of_room = False
         self._pause = BACKOFF[0]
-        if self.drainers:
+        if self.drainers and not wire.has_output():
             self._complete_all(self.drainers, lambda: None)
         return True
 

@@ -15,6 +15,8 @@ kind  name       payload
 ====  =========  ==================================================================
 H     HELLO      MessagePack array, see `Hello`; the first frame of each side, once
 M     MESSAGES   MessagePack array of messages, always in its 32-bit form (``dd``)
+W     WITH       MessagePack array, in its 32-bit form, of messages with handles: for each the
+                 number of its handles, and then the message
 P     PAIR       ``[message, handle]``: what ``send(message, handle)`` becomes
 B     BYTES      one message that is a bytes object, bare
 G     GRANT      none: only the header's grant counts
@@ -25,7 +27,8 @@ F     FAILURE    UTF-8 text: the traceback that ended the peer
 ====  =========  ==================================================================
 
 Many small messages travel in one MESSAGES frame: one header, one system call and one call of the
-decoder for all of them. A frame with handles holds exactly one message.
+decoder for all of them. A MESSAGES frame with handles holds exactly one message; several travel in
+one WITH frame, and take their handles from those of the frame in their order.
 
 Credit
 ======
@@ -62,13 +65,14 @@ ARRAY: Final = Struct("!BI")
 ARRAY_SIZE: Final = ARRAY.size
 ARRAY_TAG: Final = 0xDD
 ARRAY_OF_ONE: Final = ARRAY.pack(ARRAY_TAG, 1)
+ARRAY_OF_TWO: Final = b"\x92"  # in its shortest form, as a pair is sent
 
-HELLO, MESSAGES, PAIR, BYTES, GRANT, END, STOP, CALL, FAILURE = b"HMPBGESCF"
+HELLO, MESSAGES, WITH, PAIR, BYTES, GRANT, END, STOP, CALL, FAILURE = b"HMWPBGESCF"
 
 # What may arrive in which state of the peer. The state is left by HELLO and by END. A function
 # child accepts a CALL besides, and its parent a FAILURE.
 GREETING: Final = (HELLO,)
-TALKING: Final = (MESSAGES, PAIR, BYTES, GRANT, END, STOP)
+TALKING: Final = (MESSAGES, WITH, PAIR, BYTES, GRANT, END, STOP)
 ENDED: Final = (GRANT, STOP)
 
 # The payload of a batch, whatever max_message_size is; also the size of one read, because a

@@ -13,6 +13,7 @@ from . import HandleMessage, Limits, Token
 from .native_frames import (
     ARRAY,
     ARRAY_OF_ONE,
+    ARRAY_OF_TWO,
     ARRAY_SIZE,
     ARRAY_TAG,
     BATCH_SIZE,
@@ -35,6 +36,7 @@ from .native_frames import (
     STOP,
     TALKING,
     VERSION,
+    WITH,
     Hello,
     byte_window,
     credit_of,
@@ -82,7 +84,7 @@ class Receiving:
         self.failure_text: str | None = None
         self.call: Deferred | None = None
         # What has arrived, what of it was taken, and marks between: (messages, size).
-        self._granted = 0
+        self._overdraft = 0
         self._arrived_messages = self._arrived_size = 0
         self._marks_in: deque[tuple[int, int]] = deque()
         self._unmarked_in = 0
@@ -115,7 +117,7 @@ class Receiving:
         window = greeting(self.limits).max_buffer_size
         self._refill = 1 if window else 0
         self.rendezvous = not window
-        self._granted = max(self._granted, credit_of(window))
+        self._granted = credit_of(window)
         self._usual_grant = max(1, min(window // 2, 512)) if window >= 0 else 512
         self.grant_at = self._usual_grant
         # A frame that leaves anyway takes credit along, but not for less than this.
@@ -125,16 +127,18 @@ class Receiving:
 
     def adopt(self, limits: Limits) -> None:
         """Accept something else than the peer takes for granted: after its HELLO, before ours."""
-        self._granted = credit_of(self.peer.max_buffer_size)
         self.limits = limits
         self._meet_limits()
         self._apply_limits()
+        # Until it hears of it, the peer has the credit that it took for granted.
+        self._overdraft = max(0, credit_of(self.peer.max_buffer_size) - self._granted)
 
     def _lengths(self, allowed: tuple[int, ...]) -> dict[int, int]:
         message = self.limits.max_message_size
         longest = {
             HELLO: HELLO_SIZE,
             MESSAGES: max(message, BATCH_SIZE) + ARRAY_SIZE,
+            WITH: max(message, BATCH_SIZE) + ARRAY_SIZE,
             PAIR: message,
             BYTES: message,
             CALL: message,
@@ -213,7 +217,7 @@ class Receiving:
             raise ProtocolError(f"unexpected frame of kind {chr(kind)!r} from the peer")
         if length > most:
             raise ProtocolError(f"the peer announced a frame of {length} bytes; {most} are allowed")
-        if kind not in (MESSAGES, PAIR, CALL) or handles > self.limits.max_handles:
+        if kind not in (MESSAGES, WITH, PAIR, CALL) or handles > self.limits.max_handles:
             raise ProtocolError(f"the peer announced {handles} handles where they are not allowed")
         if handles > len(self._tokens):
             raise ProtocolError(
@@ -263,26 +267,20 @@ class Receiving:
         self._receive_one_by_one(payload)
 
     def _receive_one_by_one(self, payload: bytes | memoryview) -> None:
-        try:
-            parts = self.codec.split_batch(payload)
-        except Exception as exc:
-            raise ProtocolError(f"the peer sent a malformed batch: {exc}") from exc
-        for part in parts:
-            raw = bytes(part)
-            if len(raw) > self.limits.max_message_size:
-                raise ProtocolError(
-                    f"the peer sent a message of {len(raw)} bytes;"
-                    f" {self.limits.max_message_size} are allowed"
-                )
+        for part in self._split(payload):
+            raw = self._checked(part)
             try:
                 self.unread.append(self._decode(raw, []))
             except InvalidMessage as exc:
                 self.unread.append(Deferred(MESSAGES, b"", [], exc))
 
     def _receive_frame(self, kind: int, payload: bytes | memoryview, tokens: list[Token]) -> None:
-        if kind in (MESSAGES, PAIR, BYTES):
+        if kind in (MESSAGES, WITH, PAIR, BYTES):
             try:
-                self._receive_message(kind, bytes(payload), tokens)
+                if kind == WITH:
+                    self._receive_parcels(payload, tokens)
+                else:
+                    self._receive_message(kind, bytes(payload), tokens)
             except ProtocolError:
                 close_tokens(tokens)
                 raise
@@ -308,10 +306,43 @@ class Receiving:
             if raw[:ARRAY_SIZE] != ARRAY_OF_ONE:
                 raise ProtocolError("the peer sent handles in a batch")
             raw = raw[ARRAY_SIZE:]
+        elif kind == PAIR and raw[:1] != ARRAY_OF_TWO:
+            raise ProtocolError("the peer sent a pair that is none")
         if self.stopped:
             close_tokens(tokens)
         else:
             self.unread.append(Deferred(kind, raw, tokens, None))
+
+    def _receive_parcels(self, payload: bytes | memoryview, tokens: list[Token]) -> None:
+        parts = self._split(payload)
+        counts = [part[0] if len(part) == 1 else -1 for part in map(bytes, parts[::2])]
+        if len(parts) % 2 or min(counts, default=0) < 1 or sum(counts) != len(tokens):
+            raise ProtocolError("the peer sent handles that its messages do not contain")
+        self._arrive(len(counts), len(payload))
+        self._arrive_handles(len(tokens))
+        if self.stopped:
+            close_tokens(tokens)
+            return
+        start = 0
+        for count, part in zip(counts, parts[1::2], strict=True):
+            mine = tokens[start : start + count]
+            self.unread.append(Deferred(MESSAGES, self._checked(part), mine))
+            start += count
+
+    def _split(self, batch: bytes | memoryview) -> list[msgspec.Raw]:
+        try:
+            return self.codec.split_batch(batch)
+        except Exception as exc:
+            raise ProtocolError(f"the peer sent a malformed batch: {exc}") from exc
+
+    def _checked(self, part: msgspec.Raw) -> bytes:
+        raw = bytes(part)
+        if len(raw) > self.limits.max_message_size:
+            raise ProtocolError(
+                f"the peer sent a message of {len(raw)} bytes;"
+                f" {self.limits.max_message_size} are allowed"
+            )
+        return raw
 
     def _receive_hello(self, payload: bytes | memoryview) -> None:
         try:
@@ -335,7 +366,7 @@ class Receiving:
         self._arrived_size += size
         credit_left = self._granted - self._arrived_messages
         self.starving = credit_left <= self._usual_grant
-        if credit_left < 0:
+        if credit_left < 0 and -credit_left > self._overdraft:
             raise ProtocolError("the peer sent more messages than it had credit for")
         self._unmarked_in += size
         if self._unmarked_in >= MARK_SIZE:
@@ -410,11 +441,7 @@ class Receiving:
         if item.kind != PAIR:
             return self._decode(item.raw, item.tokens)
         value = self._decode(item.raw, item.tokens)
-        if self.codec.message_type is not Any:
-            return value
-        if not isinstance(value, list) or len(value) != 2:
-            raise ProtocolError("the peer sent a pair that is none")
-        return HandleMessage(*value)
+        return value if self.codec.message_type is not Any else HandleMessage(*value)
 
     def _decode(self, raw: bytes, tokens: list[Token], *, typed: bool = True) -> Any:
         try:

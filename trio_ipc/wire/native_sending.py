@@ -12,6 +12,7 @@ import msgspec
 from .._errors import MessageTooLarge, UnsupportedHandle
 from . import HandleMessage, Limits, Outbound, Token
 from .native_frames import (
+    ARRAY,
     ARRAY_OF_ONE,
     ARRAY_SIZE,
     ARRAY_TAG,
@@ -32,6 +33,7 @@ from .native_frames import (
     PAIR,
     STOP,
     UNLIMITED,
+    WITH,
     Hello,
     byte_window,
     credit_of,
@@ -46,6 +48,8 @@ __all__ = ["Sending"]
 # A batch begins with room for its header and for the head of its array.
 _PREFIX_SIZE = HEADER_SIZE + ARRAY_SIZE
 _PREFIX = bytes(_PREFIX_SIZE)
+# A number of handles in one byte of MessagePack.
+MOST_PARCELS = 127
 _BATCH_HEAD = Struct("!BBHIBI")
 
 
@@ -73,6 +77,10 @@ class Sending:
         self._handle_window = handle_window
         self._batch = bytearray(_PREFIX)
         self._batch_count = 0
+        # Messages with handles gather, too; at most one of the two is open.
+        self._parcels: list[bytes] = []
+        self._parcels_size = 0
+        self._parcels_tokens: list[Token] = []
         self._queue: deque[tuple[Any, list[Token]]] = deque()
         # What was sent, what of it the peer's user has taken, and marks between: (messages, size,
         # handles) at which a message ended.
@@ -166,6 +174,7 @@ class Sending:
             or self.credit <= 0
             or self.congested
             or self._batch_count
+            or self._parcels
             or self._queue
             or len(payload) > BATCH_SIZE
         ):
@@ -194,6 +203,7 @@ class Sending:
             or self.congested
             or payload.__class__ is not bytes
             or len(batch) + len(payload) > BATCH_SIZE
+            or self._parcels
         ):
             return False
         batch += payload
@@ -208,6 +218,8 @@ class Sending:
         if isinstance(payload, Outbound):
             if payload.kind == CALL:
                 self._push(CALL, payload.data, tokens)
+            elif tokens and payload.kind == MESSAGES and _is_parcel(payload.data, tokens):
+                self._commit_parcel(payload.data, tokens)
             else:
                 self._commit_alone(payload.kind, payload.data, tokens)
             return
@@ -219,6 +231,28 @@ class Sending:
         self.credit -= 1
         self._push(kind, data, tokens)
         self._account(1, len(data), len(tokens) if tokens else 0)
+
+    def _commit_parcel(self, data: bytes, tokens: list[Token]) -> None:
+        if (
+            self._batch_count
+            or self._parcels_size + len(data) > BATCH_SIZE
+            or len(self._parcels_tokens) + len(tokens) > min(self.peer.max_handles, MOST_PARCELS)
+        ):
+            self._seal()
+        self.credit -= 1
+        self._parcels += (bytes((len(tokens),)), data[ARRAY_SIZE:])
+        self._parcels_size += 1 + len(data)
+        self._parcels_tokens += tokens
+        self._account(1, len(data), len(tokens))
+
+    def _seal_parcels(self) -> None:
+        parts, tokens = self._parcels, self._parcels_tokens
+        self._parcels, self._parcels_size, self._parcels_tokens = [], 0, []
+        if len(parts) == 2:
+            self._push(MESSAGES, ARRAY_OF_ONE + parts[1], tokens)
+        else:
+            head = ARRAY.pack(ARRAY_TAG, len(parts))
+            self._push(WITH, b"".join((head, *parts)), tokens)
 
     def _account(self, messages: int, size: int, handles: int) -> None:
         self._sent_messages += messages
@@ -250,6 +284,8 @@ class Sending:
 
     def _seal(self) -> None:
         """Close the open batch and queue it."""
+        if self._parcels:
+            self._seal_parcels()
         count = self._batch_count
         if not count:
             return
@@ -303,22 +339,24 @@ class Sending:
 
     def has_output(self) -> bool:
         """Whether anything is committed and not written yet."""
-        return bool(self._queue or self._batch_count)
+        return bool(self._queue or self._batch_count or self._parcels)
 
     def bytes_unsent(self) -> int:
         """How much that is."""
-        return self.unsent + (len(self._batch) if self._batch_count else 0)
+        return self.unsent + self._parcels_size + (len(self._batch) if self._batch_count else 0)
 
     def credit_left(self) -> float:
         """How many messages the peer would take now."""
         return math.inf if self.credit > UNLIMITED // 2 else max(0, self.credit)
 
-    def next_write(self) -> tuple[list[Any], list[Token]] | None:
+    def next_write(self, *, full_only: bool = False) -> tuple[list[Any], list[Token]] | None:
         """Buffers to write with one call, and the tokens to pass with their first byte.
 
         Nothing ever stands in front of a frame with tokens. Call `written` with the outcome.
+        With ``full_only``, an open batch is left open for more.
         """
-        self._seal()
+        if not full_only:
+            self._seal()
         queue = self._queue
         if not queue:
             return None
@@ -348,9 +386,14 @@ class Sending:
 
     def abandon_output(self) -> None:
         """Drop what was not written, tokens included."""
+        self._seal()
         for _, tokens in self._queue:
             for token in tokens:
                 token.close()
         self._queue.clear()
         self._batch = bytearray(_PREFIX)
         self._batch_count = self.unsent = 0
+
+
+def _is_parcel(data: bytes, tokens: list[Token]) -> bool:
+    return len(data) < BARE_BYTES and len(tokens) <= MOST_PARCELS
