@@ -289,9 +289,7 @@ def _fill(send: SendChannel[Any]) -> list[int]:
     return list(range(MOST))
 
 
-async def _receive(
-    send: SendChannel[Any], receive: ReceiveChannel[Any], count: int
-) -> list[Any]:
+async def _receive(send: SendChannel[Any], receive: ReceiveChannel[Any], count: int) -> list[Any]:
     """Receive while it is written."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(send.drain)
