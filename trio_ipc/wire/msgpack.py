@@ -6,7 +6,7 @@ kind, and what else its kind needs. The descriptors themselves travel beside the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, get_origin
 
 import msgspec
 
@@ -69,11 +69,18 @@ class MsgpackCodec:
         hooks: dict[str, Any] = {"ext_hook": self._decode_ext, "dec_hook": _check_handle_type}
         try:
             self._decode = msgspec.msgpack.Decoder(message_type, **hooks).decode
-            self.decode_batch = msgspec.msgpack.Decoder(_list_of(message_type), **hooks).decode
+            decode_batch = msgspec.msgpack.Decoder(_list_of(message_type), **hooks).decode
         except TypeError as exc:
             raise TypeError(f"message_type can't be decoded to: {exc}") from exc
+        # A memoryview or a `msgspec.Raw` in a message refers to the bytes that it was decoded from,
+        # which are overwritten by the next read.
+        self.decode_batch: Callable[[Any], list[Any]] = (
+            decode_batch if message_type is Any else lambda batch: decode_batch(bytes(batch))
+        )
         self.split_batch = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
-        self._decode_any = msgspec.msgpack.Decoder(ext_hook=self._decode_ext).decode
+        self._decode_call = msgspec.msgpack.Decoder(
+            tuple[Any, list[Any]], ext_hook=self._decode_ext
+        ).decode
 
     def refuse(self, message: Any, exc: Exception) -> NoReturn:
         """``encode(message)`` has raised ``exc``: say so as the API promises."""
@@ -93,7 +100,9 @@ class MsgpackCodec:
 
     def _encode_other(self, obj: Any) -> msgspec.msgpack.Ext:
         table = self.outgoing
-        index = next((at for at, known in enumerate(table) if known.obj is obj), len(table))
+        index = 0
+        while index < len(table) and table[index].obj is not obj:
+            index += 1
         if index == len(table):
             handle = self._kinds.describe(obj)
             if handle is None:
@@ -104,8 +113,8 @@ class MsgpackCodec:
         known = table[index]
         return msgspec.msgpack.Ext(HANDLE_CODE, bytes((index, known.code)) + known.extra)
 
-    def decode(self, raw: Any, tokens: list[Any], *, typed: bool = True) -> Any:
-        """One message and the objects of its handles.
+    def decode(self, raw: Any, tokens: list[Any], *, call: bool = False) -> Any:
+        """One message, or a function child's call, and the objects of its handles.
 
         Whatever happens, no token is left without an owner: it is in the value that is returned,
         or closed.
@@ -116,7 +125,7 @@ class MsgpackCodec:
         """
         incoming = self._incoming = _Incoming(tokens, self._kinds) if tokens else None
         try:
-            value = self._decode(raw) if typed else self._decode_any(raw)
+            value = self._decode_call(raw) if call else self._decode(raw)
             if incoming is not None:
                 incoming.check_all_claimed()
         except BaseException:
@@ -169,7 +178,7 @@ class _Incoming:
 
 
 def _check_handle_type(expected: type, obj: Any) -> Any:
-    if not isinstance(obj, expected):
+    if not isinstance(obj, get_origin(expected) or expected):  # `Channel[str, int]` is none to ask
         raise TypeError(f"Expected `{expected.__name__}`, got `{type(obj).__name__}`")
     return obj
 

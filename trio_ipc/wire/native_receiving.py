@@ -425,10 +425,11 @@ class Receiving:
         """The call and the arguments that a function child was started for."""
         assert self.call is not None
         deferred, self.call = self.call, None
-        value = self._decode(deferred.raw, deferred.tokens, typed=False)
-        if not isinstance(value, list) or len(value) != 2 or not isinstance(value[1], list):
-            raise ProtocolError("the parent's call makes no sense")
-        return value[0], value[1]
+        try:
+            function, arguments = self._decode(deferred.raw, deferred.tokens, call=True)
+        except InvalidMessage as exc:
+            raise ProtocolError(f"the parent's call makes no sense: {exc}") from exc
+        return function, arguments
 
     def _open(self, item: Deferred) -> Any:
         if item.error is not None:
@@ -443,16 +444,19 @@ class Receiving:
         value = self._decode(item.raw, item.tokens)
         return value if self.codec.message_type is not Any else HandleMessage(*value)
 
-    def _decode(self, raw: bytes, tokens: list[Token], *, typed: bool = True) -> Any:
+    def _decode(self, raw: bytes, tokens: list[Token], *, call: bool = False) -> Any:
         try:
-            return self.codec.decode(raw, tokens, typed=typed)
-        except (ProtocolError, OSError):
+            return self.codec.decode(raw, tokens, call=call)
+        except ProtocolError:
             raise
         except (msgspec.ValidationError, RecursionError) as exc:
             raise InvalidMessage(str(exc)) from exc
-        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        except UnicodeDecodeError as exc:
             raise ProtocolError(f"the peer sent a malformed message: {exc}") from exc
-        except Exception as exc:  # raised by the user's own type, in its __post_init__
+        except Exception as exc:
+            if isinstance(exc, msgspec.DecodeError):
+                self._split(ARRAY_OF_ONE + raw)  # which raises if this is what was malformed
+            # The user's own type raised it, in its __post_init__.
             raise InvalidMessage(f"{type(exc).__name__}: {exc}") from exc
 
     def skip_unread(self) -> None:
