@@ -31,6 +31,7 @@ class Background:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        connection.background = self
         self._writer: trio.lowlevel.Task | None = None
         self._grants_due = False
         self._patience = Patience()
@@ -40,7 +41,6 @@ class Background:
     async def write(self) -> None:
         """Write what the kernel did not take at once, what is corked, and credit that is due."""
         connection = self._connection
-        connection.background = self
         try:
             while not connection.closed:
                 connection.uncork()

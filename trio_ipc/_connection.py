@@ -65,6 +65,7 @@ class Connection(Waiting):
       gone: set when nothing more will come from the peer.
       background: the background tasks, while they run.
       movable: this end may travel to another process.
+      twin: the other end, while both are in this process.
       errors: those raised here because of the peer. The scope tells a symptom of the child's
           failure from an exception of the user's own by it.
     """
@@ -89,6 +90,7 @@ class Connection(Waiting):
         self.peer = peer
         self.scoped = scoped
         self.movable = False
+        self.twin: weakref.ref[Connection] | None = None
         self.accept_handles(max_handles, ends)
         self.background: Background | None = None
         self.clear = False
@@ -176,7 +178,7 @@ class Connection(Waiting):
                 wire.buffers, self._control_size, _RECEIVE_FLAGS
             )
         except BlockingIOError:
-            return False
+            return self.twin is not None and self._read_after_twin()
         except OSError as exc:
             self._lose(exc)
             return True
@@ -193,6 +195,16 @@ class Connection(Waiting):
         if not self.is_gone:
             self._dispatch()
         return True
+
+    def _read_after_twin(self) -> bool:
+        # The kernel takes a few hundred small messages at a time, and in a pair that nobody waits
+        # in, only we know that the other end would have more to write.
+        twin = None if self.twin is None else self.twin()
+        if twin is None or twin.is_gone or not twin.wire.has_output():
+            return False
+        before = twin.wire.bytes_unsent()
+        twin.flush()
+        return twin.wire.bytes_unsent() < before and self.read()
 
     def _dispatch(self) -> None:
         wire = self.wire

@@ -302,9 +302,12 @@ def discard(obj: Any) -> None:
 def _build_stream(extra: bytes, descriptor: Descriptor) -> trio.SocketStream:
     sock = _adopt_socket(descriptor)
     try:
-        if sock.type != socket.SOCK_STREAM or _is_listening(sock):
-            raise ProtocolError("the peer sent a stream that is none")
+        if _is_listening(sock):
+            raise ValueError("it is listening")
         return trio.SocketStream(trio.socket.from_stdlib_socket(sock))
+    except ValueError as exc:
+        _close_at_once(sock)
+        raise ProtocolError(f"the peer sent a stream that is none: {exc}") from exc
     except BaseException:
         _close_at_once(sock)
         raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import weakref
 from typing import Any
 
 import msgspec
@@ -48,6 +49,8 @@ def make_pair(limits: Limits) -> tuple[Channel[Any, Any], Channel[Any, Any]]:
     socks = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     ends = frozenset(map(socket_identity, socks))
     first, second = (_make_end(sock, wire, ends) for sock, wire in zip(socks, wires, strict=True))
+    first._connection.twin = weakref.ref(second._connection)
+    second._connection.twin = weakref.ref(first._connection)
     return first, second
 
 

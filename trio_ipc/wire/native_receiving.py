@@ -90,7 +90,9 @@ class Receiving:
         self._unmarked_in = 0
         self._taken_here = 0
         self._size_at_grant = 0
-        self._handles_since_grant = 0
+        # Handles that have arrived: those that were not taken, and those that the peer has no
+        # credit back for.
+        self._handles_unread = self._handles_owed = 0
         self._apply_limits()
         self._scratch = bytearray(HEADER_SIZE + BATCH_SIZE + HEADER_SIZE)
         self._view = memoryview(self._scratch)
@@ -299,9 +301,7 @@ class Receiving:
             self._maximum.pop(CALL)
 
     def _receive_message(self, kind: int, raw: bytes, tokens: list[Token]) -> None:
-        self._arrive(1, len(raw))
-        if tokens:
-            self._arrive_handles(len(tokens))
+        self._arrive(1, len(raw), len(tokens))
         if kind == MESSAGES:
             if raw[:ARRAY_SIZE] != ARRAY_OF_ONE:
                 raise ProtocolError("the peer sent handles in a batch")
@@ -318,8 +318,7 @@ class Receiving:
         counts = [part[0] if len(part) == 1 else -1 for part in map(bytes, parts[::2])]
         if len(parts) % 2 or min(counts, default=0) < 1 or sum(counts) != len(tokens):
             raise ProtocolError("the peer sent handles that its messages do not contain")
-        self._arrive(len(counts), len(payload))
-        self._arrive_handles(len(tokens))
+        self._arrive(len(counts), len(payload), len(tokens))
         if self.stopped:
             close_tokens(tokens)
             return
@@ -360,12 +359,16 @@ class Receiving:
         self._maximum = self._lengths(TALKING + self._accepts)
         self._update_congestion()
 
-    def _arrive(self, messages: int, size: int) -> None:
+    def _arrive(self, messages: int, size: int, handles: int = 0) -> None:
         """Account for what arrived; a peer that outruns its credit is cut off."""
         self._arrived_messages += messages
         self._arrived_size += size
+        if handles:
+            self._handles_unread += handles
+            self._handles_owed += handles
         credit_left = self._granted - self._arrived_messages
-        self.starving = credit_left <= self._usual_grant
+        # The peer has credit for less handles than messages.
+        self.starving = credit_left <= self._usual_grant or self._handles_owed > 0
         if credit_left < 0 and -credit_left > self._overdraft:
             raise ProtocolError("the peer sent more messages than it had credit for")
         self._unmarked_in += size
@@ -374,18 +377,10 @@ class Receiving:
             self._marks_in.append((self._arrived_messages, self._arrived_size))
             self._check_bytes_waiting()
 
-    def _arrive_handles(self, count: int) -> None:
-        # The peer may send no more than `HANDLE_WINDOW` of them on its credit, perhaps less.
-        self.starving = True
-        self._handles_since_grant += count
-        if self._handles_since_grant >= HANDLE_WINDOW // 4:
-            self.grant_at = 1
-
     def _check_bytes_waiting(self) -> None:
         waiting = self._arrived_size - self._size_at_grant
         window = byte_window(self.limits.max_message_size)
-        if waiting > window // 2:
-            self.grant_at = 1
+        self._choose_grant()
         # The peer counts in steps of batches, and may begin one more message.
         if waiting > window + self.limits.max_message_size + 4 * BATCH_SIZE and self._refill:
             raise ProtocolError("the peer sent more bytes than it had credit for")
@@ -399,13 +394,25 @@ class Receiving:
             grant = MOST_GRANT
         self.grants_pending -= grant
         self._granted += grant
-        self.starving = self._granted - self._arrived_messages <= self._usual_grant
-        self.grant_at = self._usual_grant
-        self._handles_since_grant = 0
+        self._handles_owed = self._handles_unread
+        self.starving = (
+            self._granted - self._arrived_messages <= self._usual_grant or self._handles_owed > 0
+        )
         marks = self._marks_in
         while marks and marks[0][0] <= self._taken_here:
             self._size_at_grant = marks.popleft()[1]
+        self.grant_at = self._usual_grant
+        self._choose_grant()
         return grant
+
+    def _choose_grant(self) -> None:
+        # A peer that is short of bytes has too little credit for any more messages, from which
+        # this end would learn of it.
+        if (
+            self._arrived_size - self._size_at_grant
+            > byte_window(self.limits.max_message_size) // 2
+        ):
+            self.grant_at = max(1, min(self.grant_at, len(self.unread) // 4))
 
     def take(self) -> Any:
         """The next unread message; `unread` is not empty.
@@ -418,6 +425,10 @@ class Receiving:
         self._taken_here += 1
         self.grants_pending += self._refill
         if item.__class__ is Deferred:
+            # Credit for handles goes back in lots: for each of them the peer would send one.
+            self._handles_unread -= len(item.tokens)
+            if self._handles_owed - self._handles_unread >= HANDLE_WINDOW // 4:
+                self.grant_at = 1
             return self._open(item)
         return item
 
@@ -463,6 +474,7 @@ class Receiving:
         """Take what is unread, for nobody: the peer gets its credit back."""
         count = len(self.unread)
         self._drop_unread()
+        self._handles_unread = 0
         self._taken_here += count
         self.grants_pending += count * self._refill
 

@@ -91,6 +91,7 @@ class Sending:
         self._meet_limits()
 
     def _meet_limits(self) -> None:
+        self._most_handles = min(self.limits.max_handles, self.peer.max_handles)
         self._largest = min(self.limits.max_message_size, self.peer.max_message_size)
 
     def _pop_grant(self) -> int:
@@ -149,9 +150,10 @@ class Sending:
     def _check_size(self, size: int, handles: int) -> None:
         if size > self._largest:
             raise MessageTooLarge(f"a message of {size} bytes; max_message_size is {self._largest}")
-        most = min(self.peer.max_handles, self.limits.max_handles)
-        if handles > most:
-            raise MessageTooLarge(f"a message with {handles} handles; max_handles is {most}")
+        if handles > self._most_handles:
+            raise MessageTooLarge(
+                f"a message with {handles} handles; max_handles is {self._most_handles}"
+            )
 
     # Committing -----------------------------------------------------------------------------
 
@@ -236,17 +238,19 @@ class Sending:
         if (
             self._batch_count
             or self._parcels_size + len(data) > BATCH_SIZE
-            or len(self._parcels_tokens) + len(tokens) > min(self.peer.max_handles, MOST_PARCELS)
+            or len(self._parcels_tokens) + len(tokens) > min(self._most_handles, MOST_PARCELS)
         ):
             self._seal()
         self.credit -= 1
         self._parcels += (bytes((len(tokens),)), data[ARRAY_SIZE:])
         self._parcels_size += 1 + len(data)
         self._parcels_tokens += tokens
-        self._account(1, len(data), len(tokens))
+        self._sent_handles += len(tokens)
 
     def _seal_parcels(self) -> None:
         parts, tokens = self._parcels, self._parcels_tokens
+        self._account(len(parts) // 2, self._parcels_size, 0)
+        self._mark()
         self._parcels, self._parcels_size, self._parcels_tokens = [], 0, []
         if len(parts) == 2:
             self._push(MESSAGES, ARRAY_OF_ONE + parts[1], tokens)
