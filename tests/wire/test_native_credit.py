@@ -41,11 +41,17 @@ def send_until_full(pair: ConnectionPair, message: Any = "m", most: int = 10_000
     return count
 
 
-def connection_takes(pair: ConnectionPair) -> Any:
-    """Take a message and give credit as a connection does that never writes anything else."""
-    value = pair.receive()
-    if pair.right.starving or pair.right.grants_pending >= pair.right.grant_at:
+def look_after(pair: ConnectionPair) -> None:
+    """Give credit as a connection does after a read or a take, with nothing else to write."""
+    while (right := pair.right).grants_pending and (
+        right.starving or right.grants_pending >= right.grant_at
+    ):
         pair.grant()
+
+
+def connection_takes(pair: ConnectionPair) -> Any:
+    value = pair.receive()
+    look_after(pair)
     return value
 
 
@@ -84,8 +90,7 @@ def test_credit_given_in_batches_is_exact_once_the_sender_needs_it(
         while pair.left.can_send():
             pair.send("m")
             pair.move()
-            if pair.right.starving:
-                pair.grant()
+            look_after(pair)
         assert len(pair.right.unread) == size
         connection_takes(pair)
 
@@ -269,23 +274,6 @@ def test_bytes_taken_make_room_for_others(ledger: Ledger) -> None:
     assert len(pair.right.unread) <= first
 
 
-def test_more_than_half_of_the_bytes_waiting_are_reason_to_give_credit_early(
-    ledger: Ledger,
-) -> None:
-    pair = ConnectionPair(ledger, Limits(1000, MIB))
-    while len(pair.right.unread) < 7:
-        pair.send("x" * 64 * KIB)
-        pair.move()
-    assert pair.right.grant_at == 500
-    for _ in range(4):
-        pair.send("x" * 64 * KIB)
-        pair.move()
-    assert pair.right.grant_at == 1
-    pair.receive()
-    pair.grant()
-    assert pair.right.grant_at == 500
-
-
 def test_without_a_buffer_bytes_are_what_the_receivers_want(ledger: Ledger) -> None:
     # Each message was asked for: even beyond the window nobody did anything wrong.
     pair = ConnectionPair(ledger, Limits(0, MIB))
@@ -381,10 +369,12 @@ def test_handles_under_way_are_bounded(ledger: Ledger) -> None:
     assert pair.left.can_send(2)
     assert not pair.left.can_send(3)
     assert pair.left.can_send(0)
+    pair.move()
     pair.send([Thing(4), Thing(5)])
     assert not pair.left.can_send(1)
     pair.send("without handles")
     pair.move()
+    assert not pair.left.can_send(1)
     pair.receive()
     pair.grant()
     assert pair.left.can_send(3)
@@ -401,33 +391,57 @@ def test_more_handles_than_the_window_go_alone(ledger: Ledger) -> None:
     assert not pair.left.can_send(1)
 
 
-def test_the_window_of_one_handle_is_no_deadlock(ledger: Ledger) -> None:
-    pair = ConnectionPair(ledger, Limits(1000), handle_window=1)
-    for number in range(20):
-        assert pair.left.can_send(1)
-        pair.send(Thing(number))
+@pytest.mark.parametrize("window", [1, 2, 16, 256])
+def test_a_receiver_that_keeps_up_never_stops_a_sender_of_handles(
+    ledger: Ledger, window: int
+) -> None:
+    pair = ConnectionPair(ledger, Limits(1000), handle_window=window)
+    for number in range(600):
+        count = number % 17
+        assert pair.left.can_send(count)
+        pair.send([Thing(each) for each in range(count)])
         pair.move()
-        assert not pair.left.can_send(1)
-        assert pair.right.starving  # so that credit is given soon
-        pair.receive()
-        pair.grant()
-
-
-def test_many_handles_are_reason_to_give_credit_early(ledger: Ledger) -> None:
-    pair = ConnectionPair(ledger, Limits(1000))
-    for _ in range(3):
-        pair.send([Thing(number) for number in range(16)])
-    pair.move()
-    assert pair.right.grant_at == 500
-    pair.send([Thing(number) for number in range(16)])
-    pair.move()
-    assert pair.right.grant_at == 1
-    ledger.take_all(pair.right)
-    pair.grant()
-    assert pair.right.grant_at == 500
+        connection_takes(pair)
 
 
 # All of it --------------------------------------------------------------------------------------
+
+
+@given(
+    st.sampled_from([1, 2, 7, 100, 1000, math.inf]),
+    st.sampled_from([1, 5, 256]),
+    st.lists(
+        st.tuples(
+            st.sampled_from([0, 0, 100, 20_000, 250 * KIB]),  # bytes
+            st.sampled_from([0, 0, 0, 1, 16]),  # handles
+            st.integers(1, 60),  # so many of them
+            st.integers(0, 60),  # and so many are taken
+        ),
+        max_size=12,
+    ),
+)
+@examples
+def test_no_sender_waits_for_a_receiver_that_has_taken_everything(
+    size: float, window: int, steps: list[tuple[int, int, int, int]]
+) -> None:
+    with settled() as ledger:
+        pair = ConnectionPair(ledger, Limits(size, 256 * KIB + 10), handle_window=window)
+        for weight, handles, count, takes in steps:
+            for _ in range(count):
+                while not pair.left.can_send(handles):
+                    pair.move()
+                    look_after(pair)
+                    if not pair.left.can_send(handles):
+                        assert pair.right.unread
+                        connection_takes(pair)
+                pair.send(["x" * weight, *map(Thing, range(handles))])
+            pair.move()
+            look_after(pair)
+            for _ in range(min(takes, len(pair.right.unread))):
+                connection_takes(pair)
+        while pair.right.unread:
+            connection_takes(pair)
+        assert pair.left.can_send(16)
 
 
 @given(st.integers(0, 4), st.lists(st.sampled_from("sswrtgW"), max_size=60))

@@ -197,7 +197,7 @@ def test_nothing_stands_in_front_of_a_frame_with_handles(ledger: Ledger) -> None
         data = b"".join(map(bytes, chunk[0]))
         writes.append(([kind for kind, *_ in frames_in(data)], [token.name for token in chunk[1]]))
         wire.written(len(data))
-    assert writes == [(["M"], []), (["M", "M"], [1]), (["M"], [2]), (["M", "B", "M"], [3])]
+    assert writes == [(["M"], []), (["M", "M"], [1]), (["W", "B", "M"], [2, 3])]
 
 
 def test_one_write_takes_at_most_sixteen_buffers(ledger: Ledger) -> None:
