@@ -115,3 +115,79 @@ async def take_when_told(parent: Parent) -> None:
         for number in range(send):
             await parent.send(number)
         say([len(message) if len(message) > 10 else message for message in got])
+
+
+# 5: bounds ---------------------------------------------------------------------------------
+
+
+async def take_some_when_told(parent: Parent) -> None:
+    listener = Listener()
+    await parent.send("ready")
+    while count := await listener.hear():
+        for _ in range(int(count)):
+            received = await parent.receive()
+            if isinstance(received, list):
+                for handle in received:
+                    handle.close()
+        say(f"took {int(count)}")
+
+
+async def fill_and_say(parent: Parent) -> None:
+    def fill() -> int:
+        count = 0
+        try:
+            while True:
+                parent.send_nowait("x")
+                count += 1
+        except trio.WouldBlock:
+            return count
+
+    say(filled := fill())
+    for _ in range(3):
+        await parent.send("x")
+        # With no buffer, the parent may be in `receive` again, and have room for one more.
+        say("sent one more" + (", and no other" if filled and not fill() else ""))
+
+
+async def check_numbers(parent: Parent) -> None:
+    await parent.send("ready")
+    count = 0
+    async for number, data in parent:
+        assert number == count
+        assert data == b"x" * len(data)
+        count += 1
+    await parent.send(count)
+
+
+async def send_then_receive(channel: Parent, count: int, size: int) -> None:
+    for number in range(count):
+        await channel.send([number, b"x" * size])
+    for number in range(count):
+        assert await channel.receive() == [number, b"x" * size]
+
+
+async def send_while_receiving(channel: Parent, count: int, size: int) -> None:
+    async def send_all() -> None:
+        for _ in range(count):
+            await channel.send(b"x" * size)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send_all)
+        for _ in range(count):
+            assert len(await channel.receive()) == size
+
+
+def peak_memory() -> int:
+    """Of this process since its exec; `ru_maxrss` counts the parent's, too."""
+    with open("/proc/self/status") as file:
+        [line] = [line for line in file if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024
+
+
+async def measure_memory(parent: Parent, count: int, size: int) -> None:
+    before = peak_memory()
+    for _ in range(count):
+        assert len(await parent.receive()) == size
+    for _ in range(count):
+        await parent.send(b"x" * size)
+    await parent.send(peak_memory() - before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -150,6 +151,24 @@ def raw_script(tmp_path: Path, source: str) -> list[str]:
     return [sys.executable, "-I", "-S", script(tmp_path, text)]
 
 
+async def stop(process: trio.Process) -> None:
+    """Stop a child, as Ctrl-Z does, and return when it has stopped."""
+    process.send_signal(signal.SIGSTOP)
+    await trio.to_thread.run_sync(
+        os.waitid, os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT, abandon_on_cancel=True
+    )
+
+
+def fill(channel: Any, message: Any = "x", most: int = 100_000) -> int:
+    """Send as many messages as go in at once; how many that were."""
+    for count in range(most):
+        try:
+            channel.send_nowait(message)
+        except trio.WouldBlock:
+            return count
+    raise AssertionError(f"{most} messages were not enough")
+
+
 # The payload of a frame with one message, the number 1.
 ONE_MESSAGE = b"\xdd\0\0\0\x01\x01"
 
@@ -162,9 +181,9 @@ def frame(
     return struct.pack("!BBHI", kind[0], handles, grant, size) + payload
 
 
-async def settle() -> None:
-    """Wait until every other task is parked, that of a scope in the background included."""
-    await trio.testing.wait_all_tasks_blocked(0.05)
+async def settle(cushion: float = 0) -> None:
+    """Wait until every other task is parked, or sleeps longer than the cushion."""
+    await trio.testing.wait_all_tasks_blocked(cushion)
 
 
 @asynccontextmanager

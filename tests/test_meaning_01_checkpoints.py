@@ -155,7 +155,7 @@ async def test_awaits_that_fail_after_waiting_are_checkpoints() -> None:
             with half.clone() as clone:
 
                 async def close_it(clone: Any = clone) -> None:
-                    await settle()
+                    await settle(0.05)
                     clone.close()
 
                 async with trio.open_nursery() as nursery:
@@ -199,7 +199,7 @@ async def test_entering_and_leaving_open_child_are_checkpoints() -> None:
 async def test_entering_and_leaving_open_child_are_checkpoints_for_one_that_has_gone() -> None:
     async with trio_ipc.open_child(["true"]) as child:
         await child.process.wait()
-        await settle()
+        await settle(0.05)
         left = assert_checkpoints()
         left.__enter__()
     left.__exit__(None, None, None)
@@ -214,7 +214,7 @@ async def test_the_awaits_of_a_child_scope_are_checkpoints() -> None:
         with assert_checkpoints():
             assert await child.receive() == 1
         await child.send(2)
-        await settle()
+        await settle(0.05)
         with assert_checkpoints():
             assert await child.receive() == 2
         for _ in range(2):

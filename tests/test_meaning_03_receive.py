@@ -213,12 +213,3 @@ async def test_what_is_committed_leaves_after_the_sender_was_cancelled() -> None
         assert await aside.hear() == str(MANY_BYTES)
         await child.send(b"x" * 7)
         assert await aside.hear() == "7"
-
-
-async def test_nothing_is_left_to_do_when_everybody_is_elsewhere() -> None:
-    # The other side of it: what leaves by itself does not keep anybody busy.
-    async with open_child_aside(children.say_sizes) as (child, aside):
-        await child.send(b"x" * MANY_BYTES)
-        await aside.hear()
-        await settle()
-        assert child.statistics().bytes_unsent == 0
