@@ -27,6 +27,11 @@ class HandleMessage(NamedTuple):
     handle: Any
 
 
+# As a message_type it is looked into, and names would be looked up in the package that it seems to
+# come from.
+HandleMessage.__annotations__ = {"message": Any, "handle": Any}
+
+
 class Token(Protocol):
     """One received or outgoing descriptor, owned."""
 
