@@ -82,10 +82,10 @@ class MsgpackCodec:
             tuple[Any, list[Any]], ext_hook=self._decode_ext
         ).decode
 
-    def refuse(self, message: Any, exc: Exception) -> NoReturn:
+    def refuse(self, message: Any, exc: BaseException) -> NoReturn:
         """``encode(message)`` has raised ``exc``: say so as the API promises."""
         self.outgoing = []
-        if isinstance(exc, (UnsupportedHandle, MessageTooLarge)):
+        if isinstance(exc, (UnsupportedHandle, MessageTooLarge)) or not isinstance(exc, Exception):
             raise exc
         raise UnsupportedMessage(
             f"can't send {type(message).__name__!r}: {str(exc) or type(exc).__name__}"

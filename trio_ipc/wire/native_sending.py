@@ -115,7 +115,7 @@ class Sending:
             return Outbound(BYTES, message, [])
         try:
             data: bytes = self.codec.encode(message)
-        except Exception as exc:
+        except BaseException as exc:
             self.codec.refuse(message, exc)
         if self.codec.outgoing or len(data) > self._largest:
             handles = self._check(data)
@@ -127,7 +127,7 @@ class Sending:
     def _encode_pair(self, message: Any, handle: Any) -> Outbound:
         try:
             data = self.codec.encode([message, handle])
-        except Exception as exc:
+        except BaseException as exc:
             self.codec.refuse(message, exc)
         handles = self._check(data)
         if not any(known.obj is handle for known in handles):
@@ -138,7 +138,7 @@ class Sending:
         """What a function child is to run: like `encode`, but for the first frame only."""
         try:
             data = self.codec.encode([call, arguments])
-        except Exception as exc:
+        except BaseException as exc:
             self.codec.refuse(arguments, exc)
         return Outbound(CALL, data, self._check(data))
 
