@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from typing import Any
 
 import trio
@@ -48,7 +49,7 @@ def say(line: object) -> None:
     os.write(1, f"{line}\n".encode())
 
 
-# 2: send -----------------------------------------------------------------------------------
+# 2: send --------------------------------------------------------------------------------------
 
 
 async def check_chaos(parent: Parent) -> None:
@@ -77,7 +78,7 @@ async def send_much_and_leave(parent: Parent, how: str, size: int) -> None:
         await trio.sleep_forever()
 
 
-# 3: receive --------------------------------------------------------------------------------
+# 3: receive -----------------------------------------------------------------------------------
 
 
 async def say_sizes(parent: Parent) -> None:
@@ -99,7 +100,7 @@ async def send_drain_and_say(parent: Parent, size: int) -> None:
     await Listener().hear()
 
 
-# 4: order ----------------------------------------------------------------------------------
+# 4: order -------------------------------------------------------------------------------------
 
 
 async def send_when_told(parent: Parent) -> None:
@@ -117,7 +118,7 @@ async def take_when_told(parent: Parent) -> None:
         say([len(message) if len(message) > 10 else message for message in got])
 
 
-# 5: bounds ---------------------------------------------------------------------------------
+# 5: bounds ------------------------------------------------------------------------------------
 
 
 async def take_some_when_told(parent: Parent) -> None:
@@ -191,3 +192,139 @@ async def measure_memory(parent: Parent, count: int, size: int) -> None:
     for _ in range(count):
         await parent.send(b"x" * size)
     await parent.send(peak_memory() - before)
+
+
+# 6: the end -----------------------------------------------------------------------------------
+
+
+async def collect(parent: Parent) -> None:
+    got = []
+    async for message in parent:
+        got.append(len(message) if isinstance(message, bytes) else message)
+    await parent.send([*got, "the end"])
+
+
+async def send_and_end(parent: Parent, how: str) -> None:
+    for number in range(100):
+        parent.send_nowait(number)
+    await parent.send("x" * 1_000_000)
+    if how == "close":
+        parent.close()
+    elif how == "aclose":
+        await parent.aclose()
+    elif how == "close-half":
+        parent.send_channel.close()
+        async for _ in parent:
+            pass
+
+
+async def close_and_live(parent: Parent) -> None:
+    await parent.send("a message")
+    parent.close()
+    await Listener().hear()
+    say("alive")
+
+
+async def stop_receiving(parent: Parent) -> None:
+    parent.receive_channel.close()
+    say("stopped")
+    await Listener().hear()
+    await parent.send("still")
+
+
+async def send_until_broken(parent: Parent) -> None:
+    try:
+        while True:
+            await parent.send("x")
+    except trio.BrokenResourceError as exc:
+        say(type(exc).__name__)
+    say(await parent.receive())
+
+
+async def wait_for_kill(parent: Parent) -> None:
+    await parent.send("ready")
+    await trio.sleep_forever()
+
+
+async def send_and_exit_at_once(parent: Parent) -> None:
+    for number in range(3):
+        await parent.send(number)
+    await parent.drain()
+    os._exit(0)
+
+
+# 7: leaving --------------------------------------------------------------------------------
+
+
+def note(log: str, line: object) -> None:
+    with open(log, "a") as file:
+        print(line, file=file)
+
+
+async def log_sizes(parent: Parent, log: str) -> None:
+    async for message in parent:
+        note(log, len(message))
+    note(log, "the end")
+
+
+async def finish_slowly(parent: Parent, log: str) -> None:
+    async for _ in parent:
+        pass
+    note(log, "the end")
+    await trio.sleep(0.2)
+    note(log, "finished")
+
+
+async def send_much(parent: Parent, log: str) -> None:
+    for number in range(3000):
+        await parent.send(number)
+    await parent.send("x" * 1_000_000)
+    await parent.drain()
+    note(log, "sent everything")
+
+
+async def ignore_the_end(parent: Parent, log: str) -> None:
+    await parent.send("ready")
+    try:
+        await trio.sleep_forever()
+    except BaseException as exc:
+        note(log, type(exc).__name__)
+        raise
+
+
+async def never_end(parent: Parent, how: str) -> None:
+    await parent.send("ready")
+    await parent.drain()
+    if how == "block":
+        time.sleep(1000)  # noqa: ASYNC251
+    with trio.CancelScope(shield=True):
+        await trio.sleep_forever()
+
+
+async def clean_up_slowly(parent: Parent, log: str) -> None:
+    await parent.send("ready")
+    try:
+        await trio.sleep_forever()
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(0.2)
+            note(log, "cleaned up")
+
+
+async def finish_when_told(parent: Parent) -> None:
+    async for _ in parent:
+        pass
+    say("the end")
+    await Listener().hear()
+    say("finished")
+
+
+async def say_how_it_ends(parent: Parent) -> None:
+    async for _ in parent:
+        pass
+    say("the end")
+    try:
+        await trio.sleep_forever()
+    except BaseException as exc:
+        say(type(exc).__name__)
+        raise

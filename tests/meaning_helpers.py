@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 import trio.testing
 
@@ -157,6 +158,12 @@ async def stop(process: trio.Process) -> None:
     await trio.to_thread.run_sync(
         os.waitid, os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT, abandon_on_cancel=True
     )
+
+
+def assert_reaped(process: trio.Process, returncode: int) -> None:
+    assert process.returncode == returncode
+    with pytest.raises(ChildProcessError):
+        os.waitpid(process.pid, os.WNOHANG)
 
 
 def fill(channel: Any, message: Any = "x", most: int = 100_000) -> int:

@@ -247,7 +247,7 @@ async def test_entering_and_leaving_open_parent_are_checkpoints(tmp_path: Path) 
     assert child.process.returncode == 0
 
 
-# Sync methods are none -------------------------------------------------------------------------
+# Sync methods are none ------------------------------------------------------------------------
 
 
 async def test_sync_methods_are_no_checkpoints() -> None:
@@ -309,7 +309,7 @@ async def test_sync_methods_work_in_a_cancelled_scope() -> None:
         assert scope.cancelled_caught
 
 
-# Cancelled means that it did not happen ---------------------------------------------------------
+# Cancelled means that it did not happen -------------------------------------------------------
 
 
 async def test_a_send_that_was_cancelled_did_not_happen_at_any_step() -> None:

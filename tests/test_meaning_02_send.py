@@ -15,7 +15,7 @@ import trio_ipc
 from . import meaning_children as children
 from .meaning_helpers import MANY_BYTES, open_child_aside, open_pair, script, settle, waiting
 
-# To commit, or not ---------------------------------------------------------------------------
+# To commit, or not ----------------------------------------------------------------------------
 
 
 async def test_what_is_refused_leaves_no_trace() -> None:
@@ -77,7 +77,7 @@ async def test_send_nowait_says_at_once_that_there_is_no_room() -> None:
             b.receive_nowait()
 
 
-# First come, first served -------------------------------------------------------------------
+# First come, first served ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("max_buffer_size", [0, 1])

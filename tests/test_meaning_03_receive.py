@@ -25,7 +25,7 @@ from .meaning_helpers import (
     waiting,
 )
 
-# A cancelled receive takes nothing ---------------------------------------------------------------
+# A cancelled receive takes nothing ------------------------------------------------------------
 
 
 async def test_a_cancelled_receive_leaves_the_message_for_the_next() -> None:
@@ -112,7 +112,7 @@ async def test_cancelled_receives_lose_nothing_between_processes() -> None:
         assert sorted(got) == messages
 
 
-# What is committed leaves: in a pair, while any task waits in any call -------------------------
+# What is committed leaves: in a pair, while any task waits in any call ------------------------
 
 
 async def send_two(a: Any) -> None:
@@ -154,7 +154,7 @@ async def test_what_the_peer_sends_is_taken_in_while_any_call_waits(call: str) -
             nursery.cancel_scope.cancel()
 
 
-# What is committed leaves: in a scope, by itself -------------------------------------------------
+# What is committed leaves: in a scope, by itself ----------------------------------------------
 
 
 @pytest.mark.parametrize("size", [10, MANY_BYTES])

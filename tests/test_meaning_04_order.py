@@ -25,7 +25,7 @@ from .meaning_helpers import (
     waiting,
 )
 
-# The order of messages -------------------------------------------------------------------------
+# The order of messages ------------------------------------------------------------------------
 
 
 async def send_a_mixture(channel: Any, number: random.Random, count: int) -> None:
@@ -106,7 +106,7 @@ async def test_messages_with_handles_keep_their_place() -> None:
         assert got == [0, 0, 0, 1, 1, 1, 2, 2, 2]
 
 
-# First come, first served -------------------------------------------------------------------------
+# First come, first served ---------------------------------------------------------------------
 
 
 async def test_waiting_receivers_are_served_in_their_order() -> None:
@@ -191,7 +191,7 @@ async def test_send_never_overtakes_a_sender() -> None:
             assert await b.receive() == "third"
 
 
-# Who does the work ------------------------------------------------------------------------------
+# Who does the work ----------------------------------------------------------------------------
 
 KINDS = ("receive", "send", "drain")
 

@@ -230,7 +230,7 @@ async def test_a_child_that_has_taken_all_handles_has_room_again() -> None:
                 sock.close()
 
 
-# A peer that stops reading ------------------------------------------------------------------------
+# A peer that stops reading --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [200, 100 * KIB])
@@ -276,7 +276,7 @@ async def test_a_peer_that_stops_reading_can_be_waited_for_with_a_timeout() -> N
         assert await child.receive() == 2
 
 
-# Both at once -----------------------------------------------------------------------------------
+# Both at once ---------------------------------------------------------------------------------
 
 
 async def send_then_receive(channel: Any, count: int, size: int) -> None:
@@ -304,7 +304,7 @@ async def test_both_processes_may_send_much_at_the_same_time() -> None:
         await children.send_while_receiving(child, 50, 1000 * KIB)
 
 
-# Memory -----------------------------------------------------------------------------------------
+# Memory ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("max_buffer_size", [3, math.inf])
