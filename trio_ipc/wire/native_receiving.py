@@ -305,7 +305,7 @@ class Receiving:
         if kind == MESSAGES:
             if raw[:ARRAY_SIZE] != ARRAY_OF_ONE:
                 raise ProtocolError("the peer sent handles in a batch")
-            raw = raw[ARRAY_SIZE:]
+            raw = self._checked(raw[ARRAY_SIZE:])
         elif kind == PAIR and raw[:1] != ARRAY_OF_TWO:
             raise ProtocolError("the peer sent a pair that is none")
         if self.stopped:
@@ -323,9 +323,9 @@ class Receiving:
             close_tokens(tokens)
             return
         start = 0
-        for count, part in zip(counts, parts[1::2], strict=True):
-            mine = tokens[start : start + count]
-            self.unread.append(Deferred(MESSAGES, self._checked(part), mine))
+        # All are checked before the first one is there to be taken with its tokens.
+        for count, raw in zip(counts, list(map(self._checked, parts[1::2])), strict=True):
+            self.unread.append(Deferred(MESSAGES, raw, tokens[start : start + count]))
             start += count
 
     def _split(self, batch: bytes | memoryview) -> list[msgspec.Raw]:
@@ -334,7 +334,7 @@ class Receiving:
         except Exception as exc:
             raise ProtocolError(f"the peer sent a malformed batch: {exc}") from exc
 
-    def _checked(self, part: msgspec.Raw) -> bytes:
+    def _checked(self, part: bytes | msgspec.Raw) -> bytes:
         raw = bytes(part)
         if len(raw) > self.limits.max_message_size:
             raise ProtocolError(

@@ -1,0 +1,438 @@
+"""What arrives is checked against ``message_type``: InvalidMessage in its place, and on it goes."""
+
+from __future__ import annotations
+
+import tracemalloc
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, TypeVar
+
+import msgspec
+import pytest
+
+from trio_ipc._errors import InvalidMessage, ProtocolError
+from trio_ipc.wire import HandleMessage, Limits
+
+from .harness import (
+    NO_ROOM,
+    ConnectionPair,
+    Ledger,
+    Received,
+    Thing,
+    Token,
+    batch,
+    feed,
+    frame,
+    reference,
+    with_handle,
+)
+
+
+class Point(msgspec.Struct):
+    x: int
+    y: int = 0
+
+
+class Get(msgspec.Struct, tag="get"):
+    key: str
+
+
+class Put(msgspec.Struct, tag="put"):
+    key: str
+    value: Any
+
+
+@dataclass
+class Job:
+    name: str
+    connection: Received
+
+
+class Other:
+    pass
+
+
+T = TypeVar("T")
+
+
+class Generic_(Received, Generic[T]):
+    pass
+
+
+RAISED: dict[str, Exception] = {
+    "ValueError": ValueError("no"),
+    "TypeError": TypeError("no"),
+    "KeyError": KeyError("no"),
+    "OSError": OSError(5, "no"),
+    "RuntimeError": RuntimeError("no"),
+    "StopIteration": StopIteration("no"),
+    "MemoryError": MemoryError("no"),
+    "RecursionError": RecursionError("no"),
+    "AssertionError": AssertionError("no"),
+    "ValidationError": msgspec.ValidationError("no"),
+    "DecodeError": msgspec.DecodeError("no"),
+    "UnicodeDecodeError": UnicodeDecodeError("utf-8", b"", 0, 1, "no"),
+    "Exception": Exception("no"),
+}
+
+
+class Fussy(msgspec.Struct):
+    raised: str | None
+    handle: Any = None
+
+    def __post_init__(self) -> None:
+        if self.raised is not None:
+            raise RAISED[self.raised]
+
+
+def take_each(ledger: Ledger, pair: ConnectionPair) -> list[Any]:
+    results: list[Any] = []
+    while pair.right.unread:
+        try:
+            results.append(pair.receive())
+        except InvalidMessage as exc:
+            results.append(exc)
+    return results
+
+
+def check_results(results: list[Any], expected: list[Any]) -> None:
+    """``expected`` has a text in the place of each `InvalidMessage`."""
+    assert len(results) == len(expected)
+    for result, wanted in zip(results, expected, strict=True):
+        if isinstance(result, InvalidMessage):
+            assert isinstance(wanted, str)
+            assert wanted in str(result)
+        else:
+            assert result == wanted
+
+
+@pytest.mark.parametrize("form", ["in one batch", "in batches of one", "with handles"])
+def test_what_does_not_match_is_refused_in_its_place(ledger: Ledger, form: str) -> None:
+    pair = ConnectionPair(ledger, types=(Any, Point if form != "with handles" else list[Any]))
+    if form == "with handles":
+        sent = [[Thing(1)], {"x": Thing(2)}, [Thing(3)], Thing(4), [Thing(5)]]
+        expected = [[Thing(1)], "Expected `array`", [Thing(3)], "Expected `array`", [Thing(5)]]
+    else:
+        sent = [{"x": 1}, {"x": "1"}, {"x": 2, "y": 3}, 4, {}, {"x": 5}]
+        expected = [Point(1), "`$.x`", Point(2, 3), "got `int`", "missing required", Point(5)]
+    for message in sent:
+        pair.send(message)
+        if form == "in batches of one":
+            pair.move()
+    pair.move()
+    results = take_each(ledger, pair)
+    check_results(results, expected)
+    # Refused or not, they were taken: the sender gets its credit back.
+    pair.grant()
+    assert pair.left.credit_left() == 1000
+
+
+@pytest.mark.parametrize("raised", RAISED)
+@pytest.mark.parametrize("form", ["in one batch", "alone", "with a handle"])
+def test_whatever_a_type_raises(ledger: Ledger, raised: str, form: str) -> None:
+    pair = ConnectionPair(ledger, types=(Any, Fussy))
+    if form == "in one batch":
+        messages: list[Any] = [{"raised": None}, {"raised": raised}, {"raised": None}]
+    elif form == "alone":
+        messages = [{"raised": raised}]
+    else:
+        messages = [{"raised": raised, "handle": Thing("a")}]
+    for message in messages:
+        pair.send(message)
+    pair.move()
+    results = take_each(ledger, pair)
+    assert [type(result) for result in results] == [
+        InvalidMessage if message["raised"] else Fussy for message in messages
+    ]
+    [error] = [result for result in results if isinstance(result, InvalidMessage)]
+    assert "no" in str(error)
+    assert isinstance(error.__cause__, Exception)
+    pair.send({"raised": None})
+    pair.move()
+    assert pair.receive() == Fussy(None)
+
+
+def test_the_handles_of_a_refused_message_are_closed(ledger: Ledger) -> None:
+    pair = ConnectionPair(ledger, types=(Any, list[Received]))
+    pair.send([Thing(1), Thing(2), "no handle", Thing(3)])
+    pair.send([Thing(4)])
+    pair.move()
+    with pytest.raises(InvalidMessage):
+        pair.receive()
+    assert [each.closed for each in ledger.objects] == [1, 1]
+    assert [token.name for token in ledger.open_tokens()] == [4]
+    assert pair.receive() == [Thing(4)]
+
+
+@pytest.mark.parametrize(
+    ("message_type", "message"),
+    [
+        (Received, Thing("a")),
+        (list[Received], [Thing("a")]),
+        (dict[str, Received], {"a": Thing("a")}),
+        (tuple[str, Received], ["text", Thing("a")]),
+        (object, Thing("a")),
+        (Any, Thing("a")),
+    ],
+)
+def test_types_with_handles_in_them(ledger: Ledger, message_type: Any, message: Any) -> None:
+    pair = ConnectionPair(ledger, types=(Any, message_type))
+    pair.send(message)
+    pair.move()
+    received = pair.receive()
+    assert (list(received) if isinstance(received, tuple) else received) == message
+
+
+def test_a_dataclass_with_a_handle(ledger: Ledger) -> None:
+    pair = ConnectionPair(ledger, types=(Any, Job))
+    pair.send({"name": "job", "connection": Thing("a")})
+    pair.send({"name": "job", "connection": 5})
+    pair.move()
+    assert pair.receive() == Job("job", Thing("a"))
+    with pytest.raises(
+        InvalidMessage, match=r"Expected `Received`, got `int` - at `\$.connection`"
+    ):
+        pair.receive()
+
+
+def test_a_handle_of_another_type(ledger: Ledger) -> None:
+    pair = ConnectionPair(ledger, types=(Any, Other))
+    pair.send(Thing("a"))
+    pair.send("none at all")
+    pair.move()
+    with pytest.raises(InvalidMessage, match="Expected `Other`, got `Received`"):
+        pair.receive()
+    with pytest.raises(InvalidMessage, match="Expected `Other`, got `str`"):
+        pair.receive()
+
+
+def test_a_handle_of_a_generic_type(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = ledger.wire(Generic_[int])
+    monkeypatch.setattr(
+        wire.codec._kinds,  # type: ignore[attr-defined]
+        "build",
+        lambda code, extra, token: Generic_(ledger, code, extra, token),
+    )
+    feed(wire, with_handle(reference()), [Token(ledger, "a")])
+    assert ledger.take(wire) == Thing("a")
+    feed(wire, batch("none"))
+    with pytest.raises(InvalidMessage, match="Expected `Generic_`, got `str`"):
+        wire.take()
+
+
+def test_a_union_of_tagged_structs(ledger: Ledger) -> None:
+    pair = ConnectionPair(ledger, types=(Any, Get | Put))
+    for message in (Get("a"), Put("b", [1]), Point(1), Put("c", Thing("it"))):
+        pair.send(message)
+    pair.move()
+    check_results(take_each(ledger, pair), [Get("a"), Put("b", [1]), "type", Put("c", Thing("it"))])
+
+
+def test_the_two_argument_form_with_a_type(ledger: Ledger) -> None:
+    pair = ConnectionPair(ledger, types=(Any, tuple[int, Received]))
+    pair.send(1, Thing("a"))
+    pair.send("one", Thing("b"))
+    pair.send(2, Thing("c"))
+    pair.move()
+    check_results(take_each(ledger, pair), [(1, Thing("a")), "Expected `int`", (2, Thing("c"))])
+
+
+def test_the_two_argument_form_without_a_type(ledger: Ledger) -> None:
+    pair = ConnectionPair(ledger)
+    pair.send([1, Thing("b")], Thing("a"))
+    pair.move()
+    received = pair.receive()
+    assert type(received) is HandleMessage
+    message, handle = received
+    assert message == [1, Thing("b")]
+    assert handle == Thing("a")
+
+
+def test_one_that_is_passed_on_is_a_pair_again(ledger: Ledger) -> None:
+    pair = ConnectionPair(ledger)
+    pair.send(HandleMessage("m", Thing("a")))
+    pair.move()
+    assert pair.receive() == HandleMessage("m", Thing("a"))
+
+
+# Bare bytes -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [100, 20_000, 70_000])
+@pytest.mark.parametrize("kind", [Any, bytes, bytes | None, int | bytes, object])
+def test_bytes_where_bytes_may_be(ledger: Ledger, size: int, kind: Any) -> None:
+    pair = ConnectionPair(ledger, types=(Any, kind))
+    pair.send(bytes(size))
+    pair.move()
+    assert pair.receive() == bytes(size)
+
+
+@pytest.mark.parametrize("size", [100, 20_000, 70_000])
+@pytest.mark.parametrize(
+    "kind", [str, int, list[int], Point, Received, Annotated[bytes, msgspec.Meta(max_length=5)]]
+)
+def test_bytes_where_none_may_be(ledger: Ledger, size: int, kind: Any) -> None:
+    pair = ConnectionPair(ledger, types=(Any, kind))
+    pair.send(bytes(size))
+    pair.move()
+    with pytest.raises(InvalidMessage):
+        pair.receive()
+
+
+@pytest.mark.parametrize("size", [100, 20_000, 70_000])
+def test_bytes_as_another_kind_of_bytes(ledger: Ledger, size: int) -> None:
+    pair = ConnectionPair(ledger, types=(Any, bytearray))
+    pair.send(bytes(size))
+    pair.move()
+    received = pair.receive()
+    assert type(received) is bytearray
+    assert received == bytes(size)
+
+
+# Views ------------------------------------------------------------------------------------------
+
+
+class Envelope(msgspec.Struct):
+    body: msgspec.Raw
+
+
+class ViewEnvelope(msgspec.Struct):
+    body: memoryview
+
+
+@pytest.mark.parametrize("size", [5, 20_000, 70_000])
+def test_what_refers_to_the_bytes_received_stays_as_it_is(ledger: Ledger, size: int) -> None:
+    pair = ConnectionPair(ledger, types=(Any, ViewEnvelope))
+    pair.send({"body": b"1" * size})
+    pair.move()
+    first = pair.receive()
+    pair.send({"body": b"2" * size})
+    pair.move()
+    assert bytes(first.body) == b"1" * size
+    assert bytes(pair.receive().body) == b"2" * size
+
+
+def test_raw_parts_stay_as_they_are(ledger: Ledger) -> None:
+    pair = ConnectionPair(ledger, types=(Any, Envelope))
+    for number in range(3):
+        pair.send({"body": [number]})
+    pair.move()
+    received = ledger.take_all(pair.right)
+    pair.send({"body": ["something else", "and longer"] * 5})
+    pair.move()
+    assert [msgspec.msgpack.decode(each.body) for each in received] == [[0], [1], [2]]
+
+
+# Handles ----------------------------------------------------------------------------------------
+
+
+def test_a_handle_that_can_not_be_made_into_an_object(ledger: Ledger) -> None:
+    pair = ConnectionPair(ledger)
+    pair.send([Thing("fine"), Thing("no room", NO_ROOM)])
+    pair.send("after")
+    pair.move()
+    with pytest.raises(InvalidMessage, match="OSError: no room"):
+        pair.receive()
+    assert ledger.open_tokens() == []
+    assert pair.receive() == "after"
+
+
+def test_one_handle_in_two_places_is_one_object(ledger: Ledger) -> None:
+    wire = ledger.wire()
+    feed(wire, with_handle([reference(), {"b": reference()}]), [Token(ledger, "a")])
+    first, second = ledger.take(wire)
+    assert first is second["b"]
+
+
+def test_handles_are_told_apart_by_their_index(ledger: Ledger) -> None:
+    wire = ledger.wire()
+    data = with_handle([reference(2), reference(0), reference(1)], handles=3)
+    feed(wire, data, [Token(ledger, name) for name in "abc"])
+    assert [each.name for each in ledger.take(wire)] == ["c", "a", "b"]
+
+
+def test_messages_with_handles_that_gathered_keep_their_own(ledger: Ledger) -> None:
+    pair = ConnectionPair(ledger, Limits(max_handles=5))
+    sent = [
+        [Thing(1), Thing(2)],
+        {"a": Thing(3)},
+        [Thing(4), Thing(5), Thing(6)],
+        Thing(7),
+        [Thing(number) for number in range(8, 13)],
+    ]
+    for message in sent:
+        pair.send(message)
+    writes = 0
+    while (chunk := pair.left.next_write()) is not None:
+        data = b"".join(map(bytes, chunk[0]))
+        pair.rightward.write(data, [token.name for token in chunk[1]])
+        assert len(chunk[1]) <= 5
+        pair.left.written(len(data))
+        writes += 1
+    assert writes < len(sent)
+    pair.move()
+    assert ledger.take_all(pair.right) == sent
+
+
+def test_one_gathered_message_may_be_refused(ledger: Ledger) -> None:
+    pair = ConnectionPair(ledger, types=(Any, list[Received]))
+    for message in ([Thing(1)], {"a": Thing(2)}, [Thing(3)]):
+        pair.send(message)
+    pair.move()
+    check_results(take_each(ledger, pair), [[Thing(1)], "Expected `array`", [Thing(3)]])
+
+
+# Resources --------------------------------------------------------------------------------------
+
+
+def peak_of(wire: Any, data: bytes) -> int:
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProtocolError):
+            feed(wire, data)
+            wire.take()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", "MWPBCFHGES")
+@pytest.mark.parametrize("length", [0xFFFFFFFF, 64 * 1024 * 1024])
+def test_a_length_is_checked_before_anything_is_allocated(
+    ledger: Ledger, kind: str, length: int
+) -> None:
+    wire = ledger.wire(limits=Limits(10, 1024 * 1024))
+    header = frame(kind)[:4] + length.to_bytes(4, "big")
+    assert peak_of(wire, header) < 200_000
+
+
+@pytest.mark.parametrize("count", [0xFFFFFFFF, 100_000_000])
+@pytest.mark.parametrize("size", [float("inf"), 10])
+def test_a_count_of_messages_allocates_nothing(ledger: Ledger, count: int, size: float) -> None:
+    wire = ledger.wire(limits=Limits(size))
+    assert peak_of(wire, frame("M", b"\xdd" + count.to_bytes(4, "big") + b"\x01")) < 200_000
+
+
+@pytest.mark.parametrize("tag", [b"\xdd", b"\xdf", b"\xdb", b"\xc6", b"\xc9"])
+def test_a_length_inside_of_a_message_allocates_nothing(ledger: Ledger, tag: bytes) -> None:
+    wire = ledger.wire()
+    body = tag + b"\xff\xff\xff\xff\xff\x01"
+    assert peak_of(wire, frame("M", b"\xdd\0\0\0\x01" + body)) < 200_000
+
+
+def test_nesting_as_deep_as_nobody_can_follow(ledger: Ledger) -> None:
+    pit = b"\x91" * 100_000 + b"\xc0"
+    wire = ledger.wire()
+    feed(wire, frame("P", b"\x92\xd5\xd6\x00\x01" + pit, handles=1), [Token(ledger, "a")])
+    feed(wire, batch("after"))
+    with pytest.raises(InvalidMessage, match="recursion"):
+        wire.take()
+    assert ledger.take(wire) == "after"
+    # In a batch nobody knows where the next message begins.
+    with pytest.raises((InvalidMessage, ProtocolError), match="recursion"):
+        feed(wire, frame("M", b"\xdd\0\0\0\x02" + pit + b"\x01"))
+        wire.take()
+
+
+def test_a_type_that_can_not_be_decoded_to(ledger: Ledger) -> None:
+    with pytest.raises(TypeError, match="message_type can't be decoded to"):
+        ledger.wire(dict[str, int] | dict[str, str])
