@@ -107,9 +107,18 @@ async def _run_child(
     elif failure is not None and error in connection.errors:
         raise failure from failure.__cause__  # the error was the failure's symptom
     else:
-        if failure is not None and error.__context__ is None:
-            error.__context__ = failure
+        if failure is not None:
+            _first_in_line(error).__context__ = failure
         raise error
+
+
+def _first_in_line(error: BaseException) -> BaseException:
+    """What happened first of all that led to this error."""
+    seen = {error}
+    while error.__context__ is not None and error.__context__ not in seen:
+        error = error.__context__
+        seen.add(error)
+    return error
 
 
 async def _start(
