@@ -64,8 +64,10 @@ def describe_function(function: Callable[..., Awaitable[object]]) -> str:
     Raises:
       TypeError: it is no async function, or can't be found by its name in another process.
     """
-    shown = getattr(function, "__qualname__", None) or repr(function)
     remedy = "use an async function defined with `async def` at the top level of a module"
+    shown = getattr(function, "__qualname__", None)
+    if shown is None:  # functools.partial, or an object that can be called
+        raise TypeError(f"{function!r} has no name that the child could import it by: {remedy}")
     if inspect.ismethod(function):
         raise TypeError(
             f"{shown} is a bound method, and its object lives in this process: {remedy}, and pass"
@@ -183,6 +185,8 @@ def describe_type(kind: Any) -> Described:
             )
         return reference
     parts = typing.get_args(kind)
+    if not parts:  # typing.List, say, without an item
+        return describe_type(origin)
     if origin is typing.Union or origin is types.UnionType:
         return ["Union", *map(describe_type, parts)]
     if origin is typing.Literal:

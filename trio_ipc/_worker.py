@@ -101,10 +101,15 @@ def _find(wire: NativeWire) -> tuple[Callable[..., Awaitable[object]], list[Any]
         function = _target.find_function(call)
         message_type = _target.find_type(call.message_type)
     except Exception as exc:
+        remedy = (
+            "must be importable in a fresh interpreter, with nothing but its own imports, and do"
+            " nothing else when it is imported"
+        )
+        if call.main is not None:
+            remedy += ': what a script does must stand under `if __name__ == "__main__":`'
         raise ImportError(
             f"the child can't import {call.function!r}: {type(exc).__name__}: {exc}. The module"
-            " that defines it must be importable in a fresh interpreter, with nothing but its"
-            " own imports, and do nothing else when it is imported"
+            f" that defines it {remedy}"
         ) from exc
     wire.codec = MsgpackCodec(message_type, _handles)
     return function, args
