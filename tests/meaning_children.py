@@ -5,8 +5,10 @@ In a module of its own, because a child that would import pytest takes twice as 
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
+import sys
 import time
 from typing import Any
 
@@ -328,3 +330,55 @@ async def say_how_it_ends(parent: Parent) -> None:
     except BaseException as exc:
         say(type(exc).__name__)
         raise
+
+
+# 8: failing --------------------------------------------------------------------------------
+
+
+async def fail(parent: Parent) -> None:
+    fail_deeper()
+
+
+def fail_deeper() -> None:
+    raise ValueError("on purpose")
+
+
+async def fail_in_two_tasks(parent: Parent) -> None:
+    async def raise_it(text: str) -> None:
+        raise ValueError(text)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(raise_it, "first")
+        nursery.start_soon(raise_it, "second")
+
+
+async def leave_with(parent: Parent, status: Any) -> None:
+    sys.exit(status)
+
+
+async def fail_at_the_end(parent: Parent) -> None:
+    async for _ in parent:
+        pass
+    raise ValueError("at the end")
+
+
+async def fail_when_told(parent: Parent) -> None:
+    await parent.receive()
+    raise ValueError("when told")
+
+
+async def fail_when_cancelled(parent: Parent) -> None:
+    await parent.send("ready")
+    try:
+        await trio.sleep_forever()
+    finally:
+        raise ValueError("in its clean-up")
+
+
+@dataclasses.dataclass
+class Unhashable(Exception):
+    what: str
+
+
+async def fail_unhashably(parent: Parent) -> None:
+    raise Unhashable("the child's")

@@ -104,7 +104,7 @@ async def _run_child(
         if failure is not None:
             raise failure
         await trio.lowlevel.checkpoint_if_cancelled()
-    elif failure is not None and error in connection.errors:
+    elif failure is not None and connection.has_raised(error):
         raise failure from failure.__cause__  # the error was the failure's symptom
     else:
         if failure is not None:
@@ -114,10 +114,10 @@ async def _run_child(
 
 def _first_in_line(error: BaseException) -> BaseException:
     """What happened first of all that led to this error."""
-    seen = {error}
-    while error.__context__ is not None and error.__context__ not in seen:
+    seen = {id(error)}
+    while error.__context__ is not None and id(error.__context__) not in seen:
         error = error.__context__
-        seen.add(error)
+        seen.add(id(error))
     return error
 
 

@@ -66,8 +66,6 @@ class Connection(Waiting):
       background: the background tasks, while they run.
       movable: this end may travel to another process.
       twin: the other end, while both are in this process.
-      errors: those raised here because of the peer. The scope tells a symptom of the child's
-          failure from an exception of the user's own by it.
     """
 
     def __init__(
@@ -107,7 +105,7 @@ class Connection(Waiting):
         self._cause: BaseException | None = None
         self._blame: str | None = None
         self._settled = not scoped
-        self.errors: weakref.WeakSet[BaseException] = weakref.WeakSet()
+        self._errors: weakref.WeakSet[BaseException] = weakref.WeakSet()
         _live.add(self)
 
     def accept_handles(self, max_handles: int, ends: frozenset[tuple[int, int]]) -> None:
@@ -159,9 +157,13 @@ class Connection(Waiting):
         return self._note(error)
 
     def _note(self, error: BaseException) -> BaseException:
-        # The scope tells a symptom of the child's failure from an exception of the user's own.
-        self.errors.add(error)
+        self._errors.add(error)
         return error
+
+    def has_raised(self, error: BaseException) -> bool:
+        """Whether this error is the peer's doing. So a scope tells a symptom of the child's
+        failure from an exception of the user's own."""
+        return any(each is error for each in self._errors)  # not each can be hashed
 
     # Reading ------------------------------------------------------------------------------
 
@@ -268,10 +270,13 @@ class Connection(Waiting):
 
     def _give_credit(self) -> None:
         due = self.wire.grants_pending
-        if due >= self.wire.grant_at or self.background is None:
+        if due >= self.wire.grant_at:
             self.grant()
-        elif due > 0:
-            self.background.grant_soon()
+        elif self.background is not None:
+            if due > 0:
+                self.background.grant_soon()
+        elif due > 0 and self.wire.needs_grant():
+            self.grant()
 
     def grant(self) -> None:
         """Give the peer all the credit that is due, now."""

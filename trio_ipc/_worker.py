@@ -119,8 +119,8 @@ def _is_only_the_parents_stop(exc: BaseException, connection: Connection) -> boo
     """Whether the function ended because the parent receives no more, which is no failure: the
     same as SIGPIPE, which ends a program whose reader has seen enough."""
     if isinstance(exc, BaseExceptionGroup):
-        return exc.split(lambda each: each in connection.errors)[1] is None
-    return exc in connection.errors
+        return exc.split(lambda each: connection.has_raised(each))[1] is None
+    return connection.has_raised(exc)
 
 
 async def _leave(connection: Connection) -> None:
