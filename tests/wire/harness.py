@@ -402,3 +402,30 @@ class ConnectionPair:
         """Have all credit that is due at the right go to the left."""
         self.right.flush_grants()
         self.move()
+
+
+def greet(
+    ledger: Ledger, parents: Limits, childs: Limits, *, early: int = 0
+) -> tuple[ConnectionPair, NativeWire, NativeWire]:
+    """A child greets its parent, who is on the left, and adopts limits of its own.
+
+    The parent sends ``early`` messages before the child has said a word.
+    """
+    pair = ConnectionPair(ledger, parents, greeted=False)
+    parent, child = pair.left, pair.right
+    parent.hello(3, 4)
+    for number in range(early):
+        pair.send(number)
+    write_all(parent, pair.rightward)
+    # As `read_until` does it: not a byte more than the greeting.
+    while not child.greeted:
+        data, _ = pair.rightward.read(len(child.buffers[0]))
+        child.buffers[0][: len(data)] = data
+        child.received(len(data))
+    assert (child.peer.device, child.peer.inode) == (3, 4)
+    child.adopt(childs)
+    child.hello(5, 6)
+    pair.move()
+    assert (parent.peer.device, parent.peer.inode) == (5, 6)
+    assert child.limits is childs
+    return pair, parent, child

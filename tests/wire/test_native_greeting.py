@@ -14,7 +14,6 @@ import pytest
 
 from trio_ipc._errors import MessageTooLarge, ProtocolError
 from trio_ipc.wire import Limits
-from trio_ipc.wire.native import NativeWire
 
 from .harness import (
     ConnectionPair,
@@ -24,37 +23,13 @@ from .harness import (
     commit,
     feed,
     frame,
+    greet,
     hello,
     output,
     read_all,
-    write_all,
 )
 
 INF = math.inf
-
-
-def greet(
-    ledger: Ledger, parents: Limits, childs: Limits, *, early: int = 0
-) -> tuple[ConnectionPair, NativeWire, NativeWire]:
-    """Parent to the left; ``early`` messages are sent before the child has said a word."""
-    pair = ConnectionPair(ledger, parents, greeted=False)
-    parent, child = pair.left, pair.right
-    parent.hello(3, 4)
-    for number in range(early):
-        pair.send(number)
-    write_all(parent, pair.rightward)
-    # As `read_until` does it: not a byte more than the greeting.
-    while not child.greeted:
-        data, _ = pair.rightward.read(len(child.buffers[0]))
-        child.buffers[0][: len(data)] = data
-        child.received(len(data))
-    assert (child.peer.device, child.peer.inode) == (3, 4)
-    child.adopt(childs)
-    child.hello(5, 6)
-    pair.move()
-    assert (parent.peer.device, parent.peer.inode) == (5, 6)
-    assert child.limits is childs
-    return pair, parent, child
 
 
 def fill(pair: ConnectionPair, most: int = 3000) -> int:
