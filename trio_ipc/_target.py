@@ -107,9 +107,11 @@ def _reference(obj: Any) -> str | None:
 def _find_main(name: str) -> Main:
     module = sys.modules["__main__"]
     spec = getattr(module, "__spec__", None)
-    if spec is not None:
-        return Main(spec.name, None)
     path = getattr(module, "__file__", None)
+    if spec is not None and spec.name != "__main__":
+        return Main(spec.name, None)
+    if spec is not None and path is not None:  # a directory or an archive that is being run
+        path = os.path.dirname(path)
     if path is None or not os.path.exists(path):
         raise TypeError(
             f"{name.partition(':')[2]} is defined in an interactive session, where the child can't"
