@@ -382,3 +382,83 @@ class Unhashable(Exception):
 
 async def fail_unhashably(parent: Parent) -> None:
     raise Unhashable("the child's")
+
+
+# 9: signals --------------------------------------------------------------------------------
+
+
+async def live_until_cancelled(parent: Parent, where: str) -> None:
+    async def another(*, task_status: Any) -> None:
+        try:
+            task_status.started()
+            await trio.sleep_forever()
+        finally:
+            say("finally in another task")
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(another)
+        say("begun")
+        try:
+            if where == "receive":
+                async for _ in parent:
+                    pass
+            elif where == "receive_nothing_and_send":
+                while True:
+                    await parent.send("x")
+            elif where == "other-scope":
+                with trio.fail_after(1000):
+                    await trio.sleep_forever()
+            else:
+                await trio.sleep_forever()
+        except BaseException as exc:
+            say(type(exc).__name__)
+            raise
+        finally:
+            say("finally")
+
+
+async def receive_after_the_death(parent: Parent) -> None:
+    with trio.CancelScope(shield=True):
+        say("begun")
+        await parent._connection.gone.wait()  # type: ignore[attr-defined]
+        say(await parent.receive())
+        try:
+            await parent.receive()
+        except trio.BrokenResourceError as exc:
+            say(type(exc).__name__)
+
+
+async def have_a_child(parent: Parent) -> None:
+    async with trio_ipc.open_child(live_until_cancelled, "sleep"):
+        await trio.sleep_forever()
+
+
+async def how_a_grandchild_takes_sigint(parent: Parent) -> None:
+    code = "import signal; print(getattr(signal.getsignal(signal.SIGINT), '__name__', 'ignored'))"
+    await trio.run_process([sys.executable, "-I", "-S", "-c", code])
+
+
+async def shield_until_told(parent: Parent) -> None:
+    try:
+        with trio.CancelScope(shield=True):
+            say("begun")
+            say(await parent.receive())
+            say(await parent.receive())
+        await trio.lowlevel.checkpoint()
+    finally:
+        say("finally")
+
+
+async def handle_sigterm(parent: Parent) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        say("begun")
+        async for _ in signals:
+            say("SIGTERM")
+            return
+
+
+async def send_and_terminate(parent: Parent) -> None:
+    for number in range(1000):
+        parent.send_nowait(number)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await trio.sleep_forever()
