@@ -87,6 +87,7 @@ def _describe_channel(channel: Channel[Any, Any]) -> _handles.Handle:
     if connection.closed or (end.send_channels, end.receive_channels) != (1, 1):
         raise UnsupportedHandle("a channel travels whole: with both halves open, without clones")
     assert isinstance(wire, NativeWire)
+    connection.grant()
     if connection.busy() or not wire.quiet():
         raise UnsupportedHandle(
             "a channel travels while nothing of it is in this process: no message that waits to"

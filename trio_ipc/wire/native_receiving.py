@@ -405,6 +405,16 @@ class Receiving:
         self._choose_grant()
         return grant
 
+    def needs_grant(self) -> bool:
+        """Whether the credit that is due should leave now, if nobody does it later.
+
+        Not all of it should: grants that the peer does not read would fill the socket, until this
+        end could not even say goodbye. A part of what the peer has left makes some hundred frames
+        out of any number of messages, and lets it have each one when it has few.
+        """
+        left = self._granted - self._arrived_messages
+        return self._handles_owed > 0 or self.grants_pending > left // 16
+
     def _choose_grant(self) -> None:
         # A peer that is short of bytes has too little credit for any more messages, from which
         # this end would learn of it.
