@@ -15,7 +15,7 @@ from . import _process
 from ._background import Background
 from ._channel import Channel
 from ._connection import Connection
-from ._errors import NoParent
+from ._errors import NoParent, ProtocolError
 from ._pair import make_wire, socket_identity
 from ._scope import in_background
 from .wire import Limits
@@ -105,6 +105,8 @@ async def greet_parent(
         connection.push()
     except BaseException as exc:
         connection.shut()
+        if isinstance(exc, ProtocolError):
+            raise NoParent(f"what started this process is no parent of its kind: {exc}") from exc
         if isinstance(exc, trio.BrokenResourceError):
             raise NoParent("the parent was gone before the channel was opened") from exc
         raise
