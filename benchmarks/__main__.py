@@ -16,6 +16,7 @@ from ._result import Line, Report
 
 BENCHMARKS: Mapping[str, Callable[[Effort], Report]] = {
     "round-trip": round_trip.measure,
+    "round-trip-apart": round_trip.measure_apart,
     "round-trip-pinned": round_trip.measure_pinned,
     "round-trip-paused": round_trip.measure_paused,
     "idle": idle.measure,
@@ -39,10 +40,10 @@ def main() -> int:
     if sys.platform != "linux":
         print("These benchmarks need Linux: they pin processes and read /proc.", file=sys.stderr)
         return 1
-    print_tables = _load_tables()
+    print_tables = None if options.json == "-" else _load_tables()
     machine = describe()
     reports = _run(options.only or list(BENCHMARKS), options.quick)
-    if options.json != "-":
+    if print_tables is not None:
         print_tables(machine, list(reports.values()))
     if options.json:
         _write_json(options.json, machine, reports)

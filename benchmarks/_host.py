@@ -18,14 +18,16 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
-from typing_extensions import Self
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["AsyncRun", "Contestant", "Host", "Run"]
 
-# Seconds that an answer may take, and the end.
+# Seconds that an answer may take, and that the end may take.
 PATIENCE = 300.0
 GRACE = 10.0
 
@@ -42,14 +44,18 @@ class Contestant:
       maker: a function at the top level of a module, that makes a context manager, async or not,
           of a `Run` or an `AsyncRun`. It runs in a `Host`.
       args: its arguments, as JSON knows them.
-      pinned: whether it and its peer have to share one CPU.
+      cpus: how many CPUs it and its peer have: 1 to share, 2 for one each; None for any that the
+          kernel sees fit.
       count: how many operations to do in one turn, with no others before; None to find out.
     """
 
     maker: Callable[..., AbstractContextManager[Any] | AbstractAsyncContextManager[Any]]
     args: tuple[Any, ...] = ()
-    pinned: bool = False
+    cpus: int | None = None
     count: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.maker.__module__}.{self.maker.__qualname__}{self.args or '()'}"
 
 
 class Host:
@@ -63,7 +69,7 @@ class Host:
         order = {
             "maker": [maker.__module__, maker.__qualname__],
             "args": self.contestant.args,
-            "pinned": self.contestant.pinned,
+            "cpus": self.contestant.cpus,
         }
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__, json.dumps(order)],
@@ -77,8 +83,11 @@ class Host:
         """Let it run, and wait for what it answers: seconds, in a `contest`."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(b"%d\n" % count)
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(b"%d\n" % count)
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # there will be no answer
         if not select.select([self._process.stdout], [], [], PATIENCE)[0]:
             raise TimeoutError(f"no answer from {self.contestant} in {PATIENCE:g} s")
         answer = self._process.stdout.readline()
@@ -108,24 +117,30 @@ class Host:
 def main() -> None:
     """The other side: do what is asked until nobody asks any more."""
     order = json.loads(sys.argv[1])
-    if order["pinned"]:
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # children inherit it
     module, name = order["maker"]
     context = getattr(importlib.import_module(module), name)(*order["args"])
+    cpus = sorted(os.sched_getaffinity(0))
+    if order["cpus"]:
+        os.sched_setaffinity(0, cpus[-1:])  # the peer, which is started below, inherits it
+    ours = cpus[:1] if order["cpus"] == 2 else []
     if isinstance(context, AbstractAsyncContextManager):
-        trio.run(_serve_async, context)
+        trio.run(_serve_async, context, ours)
     else:
-        _serve(context)
+        _serve(context, ours)
 
 
-def _serve(context: AbstractContextManager[Run]) -> None:
+def _serve(context: AbstractContextManager[Run], cpus: list[int]) -> None:
     with context as run:
+        if cpus:
+            os.sched_setaffinity(0, cpus)
         for line in sys.stdin:
             _answer(run(int(line)))
 
 
-async def _serve_async(context: AbstractAsyncContextManager[AsyncRun]) -> None:
+async def _serve_async(context: AbstractAsyncContextManager[AsyncRun], cpus: list[int]) -> None:
     async with context as run:
+        if cpus:
+            os.sched_setaffinity(0, cpus)
         while True:
             await trio.lowlevel.wait_readable(sys.stdin)
             line = sys.stdin.readline()

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import version
+
+import msgspec
+import trio
+
+import trio_ipc
 
 __all__ = ["describe"]
 
@@ -16,7 +20,7 @@ def describe() -> dict[str, str]:
         "CPU": f"{_cpu_model()}, {usable} of {os.cpu_count()} cores usable",
         "kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
-        **{package: version(package) for package in ("trio_ipc", "trio", "msgspec")},
+        **{package.__name__: package.__version__ for package in (trio_ipc, trio, msgspec)},
         "load before": " ".join(f"{load:.2f}" for load in os.getloadavg()),
     }
 

@@ -20,13 +20,12 @@ from .round_trip import echo
 
 __all__ = ["measure"]
 
-# What the kernel's own accounting, as in top, can't tell from nothing.
-TICK = 1000 / os.sysconf("SC_CLK_TCK")
-
 
 def measure(effort: Effort) -> Report:
     """CPU time that both processes use while nothing is sent"""
     seconds = 1 if effort.quick else 2
+    # What the kernel's own accounting, as in top, can't tell from nothing: one tick.
+    target = at_most(1000 / os.sysconf("SC_CLK_TCK"))
     waiting: list[float] = []
     sleeping: list[float] = []
     with Host(Contestant(ours)) as host:
@@ -36,10 +35,8 @@ def measure(effort: Effort) -> Report:
             sleeping.append(answer["sleeping"])
     return Report(
         [
-            Line(
-                f"CPU in {seconds} s, both ends in receive()", "ms", waiting, target=at_most(TICK)
-            ),
-            Line(f"CPU in {seconds} s, only the child in it", "ms", sleeping, target=at_most(TICK)),
+            Line(f"CPU in {seconds} s, both ends in receive()", "ms", waiting, target=target),
+            Line(f"CPU in {seconds} s, only the child in it", "ms", sleeping, target=target),
         ]
     )
 

@@ -37,7 +37,7 @@ Weights = dict[str, float]
 def measure_size(effort: Effort) -> Report:
     """Time and memory of one message of up to 256 MiB"""
     samples: dict[int, list[Weights]] = {size: [] for size in SIZES}
-    for _ in effort.rounds(quick=3, full=9):
+    for _ in effort.rounds(quick=2, full=9):
         for size in SIZES:
             _back_memory(3 * size * MIB)
             # A fresh pair: neither memory that is there already nor a peak of before.

@@ -17,9 +17,9 @@ from ._host import AsyncRun, Contestant, Run
 from ._measure import Effort, Rival, contest
 from ._messages import SMALL, SMALL_BYTES
 from ._peers import socket_peer
-from ._result import Report, Unit, at_most
+from ._result import Line, Report, Unit, at_most
 
-__all__ = ["echo", "measure", "measure_paused", "measure_pinned"]
+__all__ = ["echo", "measure", "measure_apart", "measure_paused", "measure_pinned"]
 
 MICROSECONDS = Unit("µs", 1e6)
 # Reads that only have to hold one small message.
@@ -30,17 +30,26 @@ PAUSE = 0.02
 
 def measure(effort: Effort) -> Report:
     """Awaited round trip of a small message"""
+    return Report(_measure("round trip", None, effort))
+
+
+def measure_apart(effort: Effort) -> Report:
+    """The same with one CPU for each process: busy ones make the kernel put both on one"""
+    return Report(_measure("round trip on two CPUs", 2, effort))
+
+
+def _measure(what: str, cpus: int | None, effort: Effort) -> list[Line]:
     rivals = [
-        Rival("trio.socket echo", Contestant(raw_trio), at_most(0.55)),
-        Rival("blocking socketpair echo", Contestant(blocking), at_most(2)),
+        Rival("trio.socket echo", Contestant(raw_trio, cpus=cpus), at_most(0.55)),
+        Rival("blocking socketpair echo", Contestant(blocking, cpus=cpus), at_most(2)),
     ]
-    return Report(contest("round trip", Contestant(ours), rivals, MICROSECONDS, effort))
+    return contest(what, Contestant(ours, cpus=cpus), rivals, MICROSECONDS, effort)
 
 
 def measure_pinned(effort: Effort) -> Report:
     """The same with both processes on one CPU"""
-    rival = Rival("trio.socket echo", Contestant(raw_trio, pinned=True), at_most(1))
-    contestant = Contestant(ours, pinned=True)
+    rival = Rival("trio.socket echo", Contestant(raw_trio, cpus=1), at_most(1))
+    contestant = Contestant(ours, cpus=1)
     return Report(contest("round trip on one CPU", contestant, [rival], MICROSECONDS, effort))
 
 

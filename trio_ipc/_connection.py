@@ -38,6 +38,9 @@ _RECEIVE_FLAGS: Final = int(socket.MSG_DONTWAIT) | int(getattr(socket, "MSG_CMSG
 _SETS_CLOEXEC: Final = hasattr(socket, "MSG_CMSG_CLOEXEC")
 _TRUNCATED: Final = int(socket.MSG_CTRUNC)
 
+# As much of it as the system allows (net.core.wmem_max): with less, two processes take turns with
+# every piece of a large message.
+SEND_BUFFER: Final = 1024 * 1024
 # Seconds between attempts when the kernel has no room for descriptors or buffers, which is not
 # a thing one can wait for: the socket stays writable all the time (ETOOMANYREFS).
 BACKOFF: Final = (0.001, 0.064)
@@ -80,6 +83,7 @@ class Connection(Waiting):
     ) -> None:
         super().__init__()
         sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self._sock = sock
         self._recvmsg_into = sock.recvmsg_into
         self._send = sock.send
