@@ -462,3 +462,20 @@ async def send_and_terminate(parent: Parent) -> None:
         parent.send_nowait(number)
     os.kill(os.getpid(), signal.SIGTERM)
     await trio.sleep_forever()
+
+
+# 10: handles -------------------------------------------------------------------------------
+
+
+async def echo_on(parent: Parent) -> None:
+    """Echo on a handle, be it a channel or a stream, see its end, and keep it open."""
+    async with await parent.receive() as handle:
+        if isinstance(handle, trio_ipc.Channel):
+            async for message in handle:
+                await handle.send(message)
+        else:
+            while data := await handle.receive_some():
+                await handle.send_all(data)
+        await parent.send("seen the end")
+        async for _ in parent:
+            pass
