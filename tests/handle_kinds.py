@@ -98,6 +98,12 @@ def typed_pair(
         yield first, second
 
 
+def shrink(channel: trio_ipc.Channel[Any, Any]) -> None:
+    """Let the kernel take as little from it at once as it can."""
+    with socket.socket(fileno=os.dup(channel.fileno())) as copy:
+        copy.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+
+
 @contextmanager
 def raw_peer(
     max_buffer_size: float = 10, **limits: Any

@@ -193,6 +193,25 @@ async def test_from_the_command_line_there_is_nothing_to_import(program: Program
     assert program.names() == ["__main__"] * 2
 
 
+async def test_paths_mean_the_same_in_a_child_with_another_directory(program: Program) -> None:
+    program.write("here.py", "async def work(parent): await parent.send(__name__)")
+    program.write("lib/there.py", "async def work(parent): await parent.send(__name__)")
+    code = """if True:
+        import pathlib, sys
+        sys.path += ["lib", pathlib.Path("lib")]
+        import here, there, trio, trio_ipc
+
+        async def main():
+            for function in (here.work, there.work):
+                async with trio_ipc.open_child(function, cwd="/") as child:
+                    print(await child.receive())
+
+        trio.run(main)
+    """
+    done = await program.run("-c", code)  # where the current directory is the empty string
+    assert (done.stdout, done.stderr, done.returncode) == ("here\nthere\n", "", 0)
+
+
 async def test_a_child_of_a_script_has_children_of_the_same_script(program: Program) -> None:
     program.write(
         "script.py",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import socket
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,28 @@ async def test_keep_open_holds_for_every_handle_of_a_message() -> None:
             for keep_open in (True, False):
                 await a.send([stream, listening.handle], keep_open=keep_open)
                 assert is_open(stream) is is_open(listening.handle) is keep_open
+                for received in await b.receive():
+                    close(received)
+
+
+async def test_a_task_that_waits_in_what_moves_away_is_told() -> None:
+    async with trio.open_nursery() as nursery:
+
+        async def wait(call: Callable[..., Awaitable[Any]], *args: Any) -> None:
+            with pytest.raises(trio.ClosedResourceError):
+                await call(*args)
+
+        with channel_pair() as (a, b), pipe() as (reader, _), stream_and_client() as (stream, _):
+            with connection() as (ours, _), stream_and_client() as (other, _):
+                [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+                sock = trio.socket.from_stdlib_socket(ours)
+                nursery.start_soon(wait, reader.receive_some)
+                nursery.start_soon(wait, stream.receive_some)
+                nursery.start_soon(wait, listener.accept)
+                nursery.start_soon(wait, sock.recv, 1)
+                nursery.start_soon(wait, trio.lowlevel.wait_readable, other.socket)
+                await trio.testing.wait_all_tasks_blocked()
+                await a.send([reader, stream, listener, sock, other], keep_open=False)
                 for received in await b.receive():
                     close(received)
 

@@ -22,6 +22,7 @@ from .handle_kinds import (
     copies,
     is_open,
     pipe,
+    shrink,
     stream_and_client,
 )
 
@@ -293,6 +294,7 @@ async def test_a_channel_with_unread_messages_stays() -> None:
 
 async def test_a_channel_with_unwritten_messages_stays() -> None:
     with channel_pair() as (a, b):
+        shrink(a)
         await a.send(bytes(1_000_000))
         assert a.statistics().bytes_unsent
         await refused(a, "no message")

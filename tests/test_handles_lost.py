@@ -28,6 +28,7 @@ from .handle_kinds import (
     pipe,
     raw_peer,
     sees_end,
+    shrink,
     stream_and_client,
     typed_pair,
 )
@@ -74,7 +75,8 @@ async def test_a_client_sees_the_end_of_a_connection_that_was_not_read_off_the_s
 
 async def test_a_client_sees_the_end_of_a_connection_that_was_not_written() -> None:
     with stream_and_client() as (stream, client), channel_pair() as (a, _):
-        await a.send(bytes(400_000))  # more than the kernel takes, and less than makes us wait
+        shrink(a)
+        await a.send(bytes(100_000))  # more than the kernel takes, and less than makes us wait
         await a.send(stream)
         assert a.statistics().bytes_unsent
         assert not is_open(stream)
@@ -166,7 +168,7 @@ async def test_a_message_of_the_wrong_type_has_its_handles_closed() -> None:
 
 # A frame, by its description: kind, handles, grant, length; and a handle in a message --------
 
-MESSAGES, PAIR, BYTES, GRANT, END, STOP = b"MPBGES"
+MESSAGES, WITH, PAIR, BYTES, GRANT, END, STOP = b"MWPBGES"
 STREAM, LISTENER, TRIO_SOCKET, SOCKET, FD_STREAM, FILE, CHANNEL = range(1, 8)
 
 
@@ -183,6 +185,11 @@ def handle(index: int, code: int, extra: bytes = b"") -> msgspec.msgpack.Ext:
 
 def one(message: Any) -> bytes:
     return b"\xdd\0\0\0\1" + msgspec.msgpack.encode(message)
+
+
+def several(*parts: Any) -> bytes:
+    """For each message the number of its handles, and then the message."""
+    return struct.pack("!BI", 0xDD, len(parts)) + b"".join(map(msgspec.msgpack.encode, parts))
 
 
 def number(obj: Any) -> int:
@@ -208,6 +215,15 @@ async def test_a_peer_that_follows_the_rules() -> None:
             assert seven == 7
             await writer.send_all(b"through it")
             assert await reader.receive_some() == b"through it"
+        numbers = [number(r), number(w), number(r)]
+        two = [handle(1, FD_STREAM), handle(0, FD_STREAM)]
+        send_frame(raw, WITH, several(1, handle(0, FD_STREAM), 2, two), numbers)
+        reader = await channel.receive()
+        [other_reader, writer] = await channel.receive()
+        async with reader, other_reader, writer:
+            for each in (reader, other_reader):
+                await writer.send_all(b"through it")
+                assert await each.receive_some() == b"through it"
 
 
 async def test_what_such_a_peer_receives() -> None:
@@ -316,7 +332,8 @@ async def test_a_handle_is_not_what_the_peer_says(
         assert copies(fd) == before
 
 
-A_PIPE = one(handle(0, FD_STREAM))
+A = handle(0, FD_STREAM)
+A_PIPE = one(A)
 
 
 @pytest.mark.parametrize(
@@ -337,6 +354,15 @@ A_PIPE = one(handle(0, FD_STREAM))
         pytest.param(MESSAGES, one(handle(0, 5))[:-1], 1, 1, "malformed", id="malformed message"),
         pytest.param(MESSAGES, b"\xdd\0\0\0\2\1\2", 1, 1, "batch", id="two messages"),
         pytest.param(PAIR, b"\x93\1\2\xd5\xd6\0\5", 1, 1, "pair that is none", id="no pair"),
+        pytest.param(WITH, several(1, A), 1, 0, "1 handles and 0 arrived", id="several: none"),
+        pytest.param(WITH, several(1, A, 1, A), 1, 1, "contain", id="several: too few"),
+        pytest.param(WITH, several(1, A), 2, 2, "contain", id="several: too many"),
+        pytest.param(WITH, several(2, A), 2, 2, "contain", id="several: not all in the message"),
+        pytest.param(WITH, several(0, 1, 1, A), 1, 1, "contain", id="several: one without any"),
+        pytest.param(WITH, several(1, A, 1), 2, 2, "contain", id="several: no message"),
+        pytest.param(WITH, several("1", A), 1, 1, "contain", id="several: no number"),
+        pytest.param(WITH, several(1, A)[:-1], 1, 1, "malformed", id="several: malformed"),
+        pytest.param(WITH, several(), 0, 0, "contain", id="several: no messages at all"),
         pytest.param(MESSAGES, A_PIPE, 3, 3, "3 handles|lost", id="more than max_handles"),
         pytest.param(BYTES, b"abc", 1, 1, "not allowed", id="with bare bytes"),
         pytest.param(GRANT, b"", 1, 1, "not allowed", id="with a grant"),

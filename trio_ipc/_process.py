@@ -100,7 +100,9 @@ def _interpreter() -> list[str | os.PathLike[str]]:
     # The flags of this interpreter (-W, -X, -O, -I) hold in its children, as multiprocessing does
     # it, with the same function.
     flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    return [sys.executable, *flags, "-c", _BOOT.format(path=sys.path)]
+    # What is relative to our directory would mean something else in the child's.
+    path = [os.path.abspath(each) for each in sys.path]
+    return [sys.executable, *flags, "-c", _BOOT.format(path=path)]
 
 
 def channel_sockets() -> tuple[socket.socket, socket.socket]:
