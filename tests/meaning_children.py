@@ -479,3 +479,42 @@ async def echo_on(parent: Parent) -> None:
         await parent.send("seen the end")
         async for _ in parent:
             pass
+
+
+# 11: the environment -----------------------------------------------------------------------
+
+
+async def report_environment(parent: Parent, names: list[str]) -> None:
+    done = await trio.run_process(["env"], capture_stdout=True)
+    inherited = [line.partition("=")[0] for line in done.stdout.decode().splitlines()]
+    await parent.send(
+        {
+            "number": parent.fileno(),
+            "variables": [name for name in names if name in os.environ],
+            "variables of a grandchild": [name for name in names if name in inherited],
+            "inheritable": os.get_inheritable(parent.fileno()),
+        }
+    )
+
+
+# What a process has open, a line each.
+LIST_OPEN = """
+import os
+for number in os.listdir("/proc/self/fd"):
+    try:
+        print(os.readlink(f"/proc/self/fd/{number}"))
+    except FileNotFoundError:
+        pass  # that of the directory
+"""
+
+
+async def list_what_a_grandchild_inherits(parent: Parent) -> None:
+    done = await trio.run_process(
+        [sys.executable, "-I", "-S", "-c", LIST_OPEN], capture_stdout=True, close_fds=False
+    )
+    await parent.send(
+        {
+            "channel": os.readlink(f"/proc/self/fd/{parent.fileno()}"),
+            "inherited": done.stdout.decode().splitlines(),
+        }
+    )
