@@ -140,6 +140,8 @@ def test_stop_closes_what_waits_and_what_still_comes(ledger: Ledger) -> None:
     assert ledger.open_tokens() == []
     pair.send([Thing("d")])
     pair.send("e", Thing("e"))
+    pair.send([Thing("f")])
+    pair.send([Thing("g")])
     pair.send("many")
     pair.send(b"b" * 20_000)
     pair.send("x" * 70_000)
