@@ -121,11 +121,12 @@ class Connection(Waiting):
 
     def __del__(self) -> None:
         if not getattr(self, "closed", True):
+            # First of all close it: the warning may be an exception.
+            self._sock.close()
+            self.wire.close()
             warnings.warn(
                 f"unclosed channel to {self.peer}", ResourceWarning, stacklevel=2, source=self
             )
-            self._sock.close()
-            self.wire.close()
 
     # What state it is in ------------------------------------------------------------------
 

@@ -352,13 +352,15 @@ async def _check_end(send: SendChannel[Any], receive: ReceiveChannel[Any]) -> No
 async def _check_end_comes_to_waiters(send: SendChannel[Any], receive: ReceiveChannel[Any]) -> None:
     log: list[Any] = []
     clone = send.clone()
+    other = receive.clone()
     async with trio.open_nursery() as nursery:
-        for half in (receive, receive.clone()):
+        for half in (receive, other):
             await _start(nursery, _Call(log, half.receive))
         send.close()
         await wait_all_tasks_blocked()
         assert not log, "the channel ended though a clone of the send half is open"
         clone.close()
+    other.close()
     assert log == [trio.EndOfChannel] * 2
 
 
