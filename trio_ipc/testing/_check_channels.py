@@ -49,7 +49,8 @@ async def check_channel_pair(maker: PairMaker) -> None:
           check.
 
     Raises:
-      AssertionError: a promise was broken.
+      AssertionError: a promise was broken. Errors of the channels that come where they should not
+          come out as they are.
     """
     for check in _ONE_WAY:
         await _run(maker, _one_way(check, backwards=False))
