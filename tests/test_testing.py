@@ -454,12 +454,20 @@ class ClosesAll(MemoryHalf):
         return type(self)(self.half)
 
 
-class Unfair(MemoryHalf):
-    async def send(self, message: object) -> None:
-        await super().send(message)
+class UnfairToSenders(MemoryHalf):
+    async def receive(self) -> object:
         tasks = self.half._state.send_tasks
         if len(tasks) > 1:
             tasks.move_to_end(next(iter(tasks)))
+        return await super().receive()
+
+
+class UnfairToReceivers(MemoryHalf):
+    def send_nowait(self, message: object) -> None:
+        tasks = self.half._state.receive_tasks
+        if len(tasks) > 1:
+            tasks.move_to_end(next(iter(tasks)))
+        self.half.send_nowait(message)
 
 
 class Reorders(MemoryHalf):
