@@ -254,6 +254,11 @@ def settled() -> Iterator[Ledger]:
     ledger.settle()
 
 
+# The most that one read takes, and a message that takes several.
+READ_SIZE = sum(map(len, Ledger().wire().buffers))
+LARGE = READ_SIZE + 5000
+
+
 # The kernel -------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from .harness import Thing
+from .harness import READ_SIZE, Thing
 
 _names = itertools.count()
 
@@ -75,7 +75,11 @@ large = st.builds(
     Filler,
     st.sampled_from(["str", "bytes", "list"]),
     st.sampled_from(
-        [edge + step for edge in (16384, 65536, 65552, 131072) for step in (-9, -6, -5, -1, 0, 1)]
+        [
+            edge + step
+            for edge in (16384, 65536, 131072, READ_SIZE)
+            for step in (-9, -6, -5, -1, 0, 1)
+        ]
     ),
 )
 

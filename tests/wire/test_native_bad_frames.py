@@ -14,6 +14,7 @@ from trio_ipc.wire import Limits
 from trio_ipc.wire.native_frames import CALL, FAILURE
 
 from .harness import (
+    LARGE,
     NOT_WHAT_IT_SAYS,
     Ledger,
     Thing,
@@ -127,7 +128,7 @@ BAD = {
         batch(1, 2)[:-1], "handles that no frame announced", more=[(batch(1, 2)[-1:], 1)]
     ),
     "handles in the middle of a large frame": Bad(
-        header("B", 90_000) + bytes(1000),
+        header("B", LARGE) + bytes(1000),
         "handles that no frame announced",
         more=[(bytes(1000), 2)],
         options={"limits": Limits()},
@@ -302,8 +303,8 @@ BAD = {
         with_handle([reference()])[:-2], "8 of 10 bytes of a frame of kind 'M'", 1, eof=True
     ),
     "the end in a large frame": Bad(
-        header("B", 90_000) + bytes(10),
-        "10 of 90000 bytes of a frame of kind 'B'",
+        header("B", LARGE) + bytes(10),
+        f"10 of {LARGE} bytes of a frame of kind 'B'",
         eof=True,
         options={"limits": Limits()},
     ),

@@ -13,6 +13,7 @@ from trio_ipc._errors import InvalidMessage, ProtocolError
 from trio_ipc.wire import HandleMessage, Limits
 
 from .harness import (
+    LARGE,
     NO_ROOM,
     ConnectionPair,
     Ledger,
@@ -257,7 +258,7 @@ def test_one_that_is_passed_on_is_a_pair_again(ledger: Ledger) -> None:
 # Bare bytes -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [100, 20_000, 70_000])
+@pytest.mark.parametrize("size", [100, 20_000, LARGE])
 @pytest.mark.parametrize("kind", [Any, bytes, bytes | None, int | bytes, object])
 def test_bytes_where_bytes_may_be(ledger: Ledger, size: int, kind: Any) -> None:
     pair = ConnectionPair(ledger, types=(Any, kind))
@@ -266,7 +267,7 @@ def test_bytes_where_bytes_may_be(ledger: Ledger, size: int, kind: Any) -> None:
     assert pair.receive() == bytes(size)
 
 
-@pytest.mark.parametrize("size", [100, 20_000, 70_000])
+@pytest.mark.parametrize("size", [100, 20_000, LARGE])
 @pytest.mark.parametrize(
     "kind", [str, int, list[int], Point, Received, Annotated[bytes, msgspec.Meta(max_length=5)]]
 )
@@ -278,7 +279,7 @@ def test_bytes_where_none_may_be(ledger: Ledger, size: int, kind: Any) -> None:
         pair.receive()
 
 
-@pytest.mark.parametrize("size", [100, 20_000, 70_000])
+@pytest.mark.parametrize("size", [100, 20_000, LARGE])
 def test_bytes_as_another_kind_of_bytes(ledger: Ledger, size: int) -> None:
     pair = ConnectionPair(ledger, types=(Any, bytearray))
     pair.send(bytes(size))
@@ -299,7 +300,7 @@ class ViewEnvelope(msgspec.Struct):
     body: memoryview
 
 
-@pytest.mark.parametrize("size", [5, 20_000, 70_000])
+@pytest.mark.parametrize("size", [5, 20_000, LARGE])
 def test_what_refers_to_the_bytes_received_stays_as_it_is(ledger: Ledger, size: int) -> None:
     pair = ConnectionPair(ledger, types=(Any, ViewEnvelope))
     pair.send({"body": b"1" * size})

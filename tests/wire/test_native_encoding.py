@@ -18,7 +18,18 @@ from trio_ipc._errors import MessageTooLarge, UnsupportedHandle, UnsupportedMess
 from trio_ipc.wire import HandleMessage, Limits, Outbound
 from trio_ipc.wire.native import NativeWire
 
-from .harness import SHUT, ConnectionPair, Ledger, Thing, Token, commit, frames_in, output
+from .harness import (
+    LARGE,
+    READ_SIZE,
+    SHUT,
+    ConnectionPair,
+    Ledger,
+    Thing,
+    Token,
+    commit,
+    frames_in,
+    output,
+)
 
 
 class Point(msgspec.Struct):
@@ -86,14 +97,14 @@ NOW = datetime(2024, 2, 29, 12, 30, 15, 123456, timezone(timedelta(hours=5)))
         datetime(1950, 1, 1, tzinfo=timezone.utc),
         msgspec.msgpack.Ext(5, b"an application's own"),
         msgspec.msgpack.Ext(127, b""),
-        "x" * 70_000,
+        "x" * LARGE,
         b"x" * 16_383,
         b"x" * 16_384,
-        b"x" * 70_000,
-        ["x" * 70_000],
+        b"x" * LARGE,
+        ["x" * LARGE],
         Thing("a"),
         [Thing("a", 2, b"extra"), {"b": Thing("b")}],
-        {"a" * 70_000: Thing("a")},
+        {"a" * LARGE: Thing("a")},
     ],
     ids=lambda message: repr(message)[:40],
 )
@@ -333,7 +344,9 @@ def test_the_cause_of_a_refusal_is_kept(ledger: Ledger) -> None:
 # Sizes ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("limit", [0, 1, 100, 65_531, 65_536, 65_537, 100_000])
+@pytest.mark.parametrize(
+    "limit", [0, 1, 100, 65_531, 65_536, 65_537, READ_SIZE - 5, READ_SIZE, READ_SIZE + 1]
+)
 def test_a_message_of_exactly_the_limit_arrives(ledger: Ledger, limit: int) -> None:
     pair = ConnectionPair(ledger, Limits(10, limit))
     overhead = 1 if limit < 33 else 2 if limit < 258 else 3 if limit < 65_539 else 5
@@ -350,7 +363,7 @@ def test_a_message_of_exactly_the_limit_arrives(ledger: Ledger, limit: int) -> N
         pair.left.encode(message + "x")
 
 
-@pytest.mark.parametrize("limit", [16_384, 65_536, 65_537, 100_000])
+@pytest.mark.parametrize("limit", [16_384, 65_536, 65_537, READ_SIZE, READ_SIZE + 1])
 def test_bare_bytes_of_exactly_the_limit_arrive(ledger: Ledger, limit: int) -> None:
     pair = ConnectionPair(ledger, Limits(10, limit))
     pair.send(bytes(limit))
@@ -360,7 +373,7 @@ def test_bare_bytes_of_exactly_the_limit_arrive(ledger: Ledger, limit: int) -> N
         pair.left.encode(bytes(limit + 1))
 
 
-@pytest.mark.parametrize("limit", [100, 65_536, 100_000])
+@pytest.mark.parametrize("limit", [100, 65_536, READ_SIZE - 5, READ_SIZE, LARGE])
 @pytest.mark.parametrize("form", ["inside", "beside", "call"])
 def test_a_message_with_handles_of_exactly_the_limit_arrives(
     ledger: Ledger, limit: int, form: str
@@ -493,7 +506,7 @@ def test_a_single_message_does_not_overtake(ledger: Ledger, reason: str, prepare
     assert (wire.credit_left(), wire.bytes_unsent()) == before
 
 
-@pytest.mark.parametrize("message", ["x" * 70_000, b"x" * 20_000, Thing(1)])
+@pytest.mark.parametrize("message", ["x" * LARGE, b"x" * 20_000, Thing(1)])
 def test_only_a_small_message_may_skip_the_queue(ledger: Ledger, message: Any) -> None:
     wire = ledger.wire()
     assert wire.commit_single(wire.encode(message)) is None

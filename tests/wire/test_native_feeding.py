@@ -13,6 +13,8 @@ from trio_ipc.wire import HandleMessage, Limits
 from trio_ipc.wire.native_frames import CALL
 
 from .harness import (
+    LARGE,
+    READ_SIZE,
     ConnectionPair,
     Ledger,
     Pipe,
@@ -33,7 +35,7 @@ from .harness import (
 )
 from .messages import expand, messages, plain, things_in
 
-LARGE = "x" * 66_000
+TEXT = "x" * (READ_SIZE + 500)
 
 CONVERSATION: list[tuple[Any, Any]] = [
     (1, None),
@@ -41,11 +43,11 @@ CONVERSATION: list[tuple[Any, Any]] = [
     ([Thing("a"), {"b": Thing("b", 2, b"extra")}], None),
     ("pair", Thing("c", 7)),
     (3, None),
-    ([LARGE, Thing("d")], None),
+    ([TEXT, Thing("d")], None),
     ([Thing("e"), Thing("f")], None),
     (b"z" * 20_000, None),
-    (LARGE, None),
-    (b"z" * 70_000, None),
+    (TEXT, None),
+    (b"z" * LARGE, None),
     ("last", None),
     (Thing("g"), None),
 ]
@@ -55,15 +57,29 @@ def expect(message: Any, handle: Any) -> Any:
     return message if handle is None else HandleMessage(message, handle)
 
 
-@pytest.mark.parametrize("read", [1, 2, 3, 7, 8, 9, 4096, 65_536, 1 << 30])
-@pytest.mark.parametrize("write", [1, 8, 5000, 1 << 30])
+WHOLE = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("write", "read"),
+    [
+        *[(write, read) for write in (1, 8, WHOLE) for read in (1, 2, 3, 7, 8, 9, 17)],
+        *[(write, read) for write in (5000, WHOLE) for read in (4096, READ_SIZE)],
+        (8, WHOLE),
+        (1, WHOLE),
+    ],
+)
 def test_the_size_of_reads_and_writes_does_not_matter(
-    ledger: Ledger, read: int, write: int
+    ledger: Ledger, write: int, read: int
 ) -> None:
-    # Single bytes make it slow: there, two messages above the size of one read are enough.
-    conversation = CONVERSATION if min(read, write) > 3 else CONVERSATION[:7]
+    # In small pieces, large messages take long: then there is one only of them.
+    conversation = CONVERSATION if min(read, write) > 1000 else CONVERSATION[:7]
+    if max(read, write) < 8:
+        conversation = CONVERSATION[:5]
     pair = ConnectionPair(ledger)
     for message, handle in conversation:
+        while not pair.left.can_send(2):
+            write_some(pair.left, pair.rightward, write)
         pair.send(message, handle)
     while write_some(pair.left, pair.rightward, write):
         pass
@@ -120,10 +136,10 @@ def test_every_cut_before_a_frame_with_a_handle() -> None:
 
 
 LARGE_FRAMES = [
-    pytest.param(batch(LARGE), (), LARGE, id="MESSAGES"),
-    pytest.param(frame("B", LARGE.encode()), (), LARGE.encode(), id="BYTES"),
+    pytest.param(batch(TEXT), (), TEXT, id="MESSAGES"),
+    pytest.param(frame("B", TEXT.encode()), (), TEXT.encode(), id="BYTES"),
     pytest.param(
-        with_handle([LARGE, reference()]), ("it",), [LARGE, Thing("it")], id="with a handle"
+        with_handle([TEXT, reference()]), ("it",), [TEXT, Thing("it")], id="with a handle"
     ),
 ]
 
@@ -135,7 +151,7 @@ def test_every_cut_at_the_edges_of_a_frame_larger_than_a_read(
 ) -> None:
     after = batch("after")
     end = len(data)
-    for cut in [*range(1, 20), *range(65_530, 65_560), *range(end - 10, end + 1)]:
+    for cut in [*range(1, 20), *range(READ_SIZE - 10, READ_SIZE + 20), *range(end - 10, end + 1)]:
         with settled() as ledger:
             wire = ledger.wire()
             expected = [message, "after"]
@@ -154,19 +170,18 @@ def test_every_cut_at_the_edges_of_a_frame_larger_than_a_read(
 def test_a_large_frame_whose_header_ends_a_read(ledger: Ledger, gap: int) -> None:
     # Reads are as large as the buffer: fill it so that it ends around the large frame's header.
     wire = ledger.wire()
-    room = sum(map(len, wire.buffers))
-    filler = "f" * (room - len(batch("f" * 65_000)) + 65_000 - gap)
+    filler = "f" * (READ_SIZE - len(batch("f" * 70_000)) + 70_000 - gap)
     pipe = Pipe(ledger)
-    pipe.write(batch(filler) + frame("B", b"b" * 70_000) + batch("after"))
+    pipe.write(batch(filler) + frame("B", b"b" * LARGE) + batch("after"))
     read_all(wire, pipe)
-    assert ledger.take_all(wire) == [filler, b"b" * 70_000, "after"]
+    assert ledger.take_all(wire) == [filler, b"b" * LARGE, "after"]
 
 
 def test_a_large_message_is_not_copied_again(ledger: Ledger) -> None:
     wire = ledger.wire()
-    feed(wire, frame("B", bytes(70_000))[:100])
+    feed(wire, frame("B", bytes(LARGE))[:100])
     [view] = wire.buffers
-    assert len(view) == 70_000 - 92
+    assert len(view) == LARGE - 92
     view[-1:] = b"!"
     wire.received(len(view))
     assert ledger.take(wire)[-2:] == b"\0!"
@@ -177,7 +192,7 @@ def test_a_large_message_is_not_copied_again(ledger: Ledger) -> None:
 def test_any_messages_in_any_pieces(drawn: list[Any], data: st.DataObject) -> None:
     sent = [expand(message) for message in drawn]
     sizes = st.one_of(
-        st.integers(1, 30), st.integers(1, 70_000), st.sampled_from([8, 65_536, 1 << 30])
+        st.integers(1, 30), st.integers(1, LARGE), st.sampled_from([8, 65_536, 1 << 30])
     )
     # The first pieces are of any size, and the rest, which can be long, is whole.
     writes = itertools.chain(data.draw(st.lists(sizes, max_size=40)), itertools.repeat(1 << 30))
@@ -270,7 +285,7 @@ def test_before_the_greeting_is_understood_nothing_more_is_read(ledger: Ledger) 
     assert ledger.take_all(wire) == ["more"]
 
 
-@pytest.mark.parametrize("size", [10, 65_536, 200_000])
+@pytest.mark.parametrize("size", [10, READ_SIZE - 30, READ_SIZE, LARGE])
 @pytest.mark.parametrize("step", [1000, 1 << 30])
 def test_before_the_call_is_understood_nothing_more_is_read(
     ledger: Ledger, size: int, step: int

@@ -11,6 +11,7 @@ from trio_ipc.wire.native import NativeWire
 from trio_ipc.wire.native_frames import CALL, FAILURE
 
 from .harness import (
+    LARGE,
     ConnectionPair,
     Ledger,
     Thing,
@@ -148,7 +149,7 @@ def test_failure(ledger: Ledger) -> None:
     ("kind", "commit_it"),
     [
         ("M", lambda ledger, wire: commit(ledger, wire, 1)),
-        ("M", lambda ledger, wire: commit(ledger, wire, "x" * 70_000)),
+        ("M", lambda ledger, wire: commit(ledger, wire, "x" * LARGE)),
         ("M", lambda ledger, wire: commit(ledger, wire, [Thing("a")])),
         ("P", lambda ledger, wire: commit(ledger, wire, 1, Thing("a"))),
         ("B", lambda ledger, wire: commit(ledger, wire, bytes(20_000))),

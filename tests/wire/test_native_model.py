@@ -53,12 +53,12 @@ class TwoEnds(RuleBasedStateMachine):
     def connect(self, left: float, right: float, early: int | None) -> None:
         self.ledger = Ledger()
         if early is None:
-            pair = ConnectionPair(self.ledger, Limits(left, 200_000))
+            pair = ConnectionPair(self.ledger, Limits(left, 400_000))
             early = 0
         else:
             early = min(early, left if left != math.inf else 3)  # type: ignore[assignment]
             pair, _, _ = greet(
-                self.ledger, Limits(left, 200_000), Limits(right, 200_000), early=early
+                self.ledger, Limits(left, 400_000), Limits(right, 400_000), early=early
             )
         self.ends = {
             "left": End(pair.left, pair.rightward),
