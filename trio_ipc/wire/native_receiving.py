@@ -519,6 +519,7 @@ class Receiving:
             close_tokens(self._frame[2])
         close_tokens(self._tokens)
         self._tokens.clear()
+        self.buffers = self._whole  # Python 3.13 complains about views that survive their BytesIO
         if self._large_view is not None:
             self._large_view.release()
         self._frame = self._large = self._large_view = None
