@@ -16,6 +16,9 @@ import trio
 
 import trio_ipc
 
+# A message that no kernel takes at once.
+MANY_BYTES = 4_000_000
+
 Parent = trio_ipc.Channel[Any, Any]
 
 
@@ -209,7 +212,7 @@ async def collect(parent: Parent) -> None:
 async def send_and_end(parent: Parent, how: str) -> None:
     for number in range(100):
         parent.send_nowait(number)
-    await parent.send("x" * 1_000_000)
+    await parent.send("x" * MANY_BYTES)
     if how == "close":
         parent.close()
     elif how == "aclose":
@@ -280,7 +283,7 @@ async def finish_slowly(parent: Parent, log: str) -> None:
 async def send_much(parent: Parent, log: str) -> None:
     for number in range(3000):
         await parent.send(number)
-    await parent.send("x" * 1_000_000)
+    await parent.send("x" * MANY_BYTES)
     await parent.drain()
     note(log, "sent everything")
 
@@ -518,3 +521,38 @@ async def list_what_a_grandchild_inherits(parent: Parent) -> None:
             "inherited": done.stdout.decode().splitlines(),
         }
     )
+
+
+# Idle --------------------------------------------------------------------------------------
+
+
+class Steps(trio.abc.Instrument):
+    """How many steps the tasks of this process take, except for this one."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._task = trio.lowlevel.current_task()
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.count += task is not self._task
+
+
+async def count_steps(seconds: float) -> int:
+    steps = Steps()
+    trio.lowlevel.add_instrument(steps)
+    try:
+        await trio.sleep(seconds)
+    finally:
+        trio.lowlevel.remove_instrument(steps)
+    return steps.count
+
+
+async def count_steps_of_its_own(parent: Parent, how: str) -> None:
+    await parent.send(await parent.receive())
+    async with trio.open_nursery() as nursery:
+        if how == "receive":
+            nursery.start_soon(parent.receive)
+        while await count_steps(0.1):
+            pass
+        say(f"{await count_steps(0.2)} steps")
+        nursery.cancel_scope.cancel()

@@ -20,9 +20,11 @@ import trio.testing
 
 import trio_ipc
 
+from . import meaning_children as children
+
 # Seconds after which a test is given up; nothing here needs a tenth of it on an idle machine.
 PATIENCE = 60
-MANY_BYTES = 1_000_000  # a message that no kernel takes at once
+MANY_BYTES = children.MANY_BYTES
 
 
 @contextmanager

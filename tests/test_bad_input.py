@@ -77,6 +77,7 @@ def open_witness() -> Iterator[tuple[io.FileIO, int]]:
     Whoever uses this closes the second.
     """
     read, write = os.pipe()
+    os.set_blocking(read, False)
     with io.FileIO(read) as reader:
         yield reader, write
 
