@@ -324,14 +324,17 @@ def read_some(wire: NativeWire, pipe: Pipe, most: int = 1 << 30) -> int:
     assert room > 0
     data, tokens = pipe.read(min(most, room))
     if data:
-        count = len(data)
-        for buffer in wire.buffers:
-            part = data[: len(buffer)]
-            buffer[: len(part)] = part
-            data = data[len(part) :]
-        wire.received(count, tokens)
-        return count
-    return 0
+        fill(wire, data)
+        wire.received(len(data), tokens)
+    return len(data)
+
+
+def fill(wire: NativeWire, data: bytes) -> None:
+    """What the kernel does in ``recvmsg_into``: it keeps no reference to the buffers."""
+    for buffer in wire.buffers:
+        part = data[: len(buffer)]
+        buffer[: len(part)] = part
+        data = data[len(part) :]
 
 
 def read_all(wire: NativeWire, pipe: Pipe, most: int = 1 << 30) -> None:
@@ -364,10 +367,9 @@ def feed(wire: NativeWire, data: bytes, tokens: Iterable[Token] = (), most: int 
     """Have ``wire`` read ``data``, and ``tokens`` with its first byte."""
     tokens = list(tokens)
     while data:
-        buffer = wire.buffers[0]
-        count = min(len(buffer), len(data), most)
+        count = min(sum(map(len, wire.buffers)), len(data), most)
         assert count > 0
-        buffer[:count] = data[:count]
+        fill(wire, data[:count])
         data = data[count:]
         wire.received(count, tokens)
         tokens = []

@@ -20,6 +20,7 @@ from .harness import (
     Ledger,
     Thing,
     examples,
+    feed,
     frame,
     frames_in,
     output,
@@ -254,8 +255,7 @@ def test_no_credit_no_frame(ledger: Ledger) -> None:
 def test_a_grant_may_stand_in_front_of_anything(ledger: Ledger) -> None:
     wire = ledger.wire(limits=Limits(0))
     for kind in "SGE":
-        wire.buffers[0][:8] = frame(kind, grant=2)
-        wire.received(8)
+        feed(wire, frame(kind, grant=2))
     assert wire.credit_left() == 6
 
 
@@ -352,13 +352,7 @@ def test_a_peer_that_ignores_the_byte_window_is_cut_off(ledger: Ledger, size: in
     sent = 0
     with pytest.raises(ProtocolError, match="more bytes than it had credit for"):
         while sent < 10 * MIB:
-            rest = data
-            while rest:
-                buffer = wire.buffers[0]
-                count = min(len(buffer), len(rest))
-                buffer[:count] = rest[:count]
-                rest = rest[count:]
-                wire.received(count)
+            feed(wire, data)
             sent += size
     assert 2 * MIB < sent < 2 * MIB + 256 * KIB + 2 * size
 
