@@ -245,6 +245,8 @@ async def test_what_such_a_peer_receives() -> None:
         payload = raw.recv(length, socket.MSG_WAITALL)
         assert payload == one({"it": handle(0, STREAM)})
         header, [fd], _, _ = socket.recv_fds(raw, 8, 10)
+        # An FdStream puts back, when it is closed, what is shared with the receiver.
+        assert not os.get_blocking(fd)
         with os.fdopen(fd, "rb") as pipe_to_read:
             assert pipe_to_read.read() == b""
         kind, handles, _, length = struct.unpack("!BBHI", header)

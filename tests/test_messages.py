@@ -91,6 +91,10 @@ class Delivery(msgspec.Struct):
     spare: trio.SocketStream | None = None
 
 
+class Frozen(msgspec.Struct, frozen=True):
+    number: int
+
+
 class Even(msgspec.Struct):
     number: int
 
@@ -272,6 +276,41 @@ async def test_it_arrives_as_its_plain_value(sent: Any, arrives: Any) -> None:
     received = await roundtrip(sent)
     assert type(received) is type(arrives)
     assert received == arrives
+
+
+async def test_keys_that_are_tuples_stay_hashable() -> None:
+    message = {(1, (2, "three")): {(): None}}
+    assert await roundtrip(message) == message
+
+
+async def test_keys_that_cannot_be_keys_as_plain_values() -> None:
+    with channel_pair() as (a, b), pipe() as (reader, _):
+        before = copies(reader)
+        for _ in range(2):
+            await a.send({Frozen(1): "its plain value is a dict"})
+            await a.send([reader, {Frozen(1): "with a handle"}], keep_open=True)
+            await a.send({Frozen(1): "with a handle"}, reader, keep_open=True)
+            a.send_nowait("in one batch")
+            a.send_nowait({Frozen(1): "with others"})
+            a.send_nowait("afterwards")
+            for expected in (None, None, None, "in one batch", None, "afterwards"):
+                if expected is None:
+                    with pytest.raises(trio_ipc.InvalidMessage, match="hashable"):
+                        await b.receive()
+                else:
+                    assert await b.receive() == expected
+        assert copies(reader) == before
+    with typed_pair(dict[Frozen, int]) as (a, b):
+        await a.send({Frozen(1): 2})
+        assert await b.receive() == {Frozen(1): 2}
+
+
+async def test_a_handle_can_be_a_key() -> None:
+    with channel_pair() as (a, b), stream_and_client() as (stream, _):
+        await a.send({stream.socket: "a socket"})
+        [(sock, text)] = (await b.receive()).items()
+        with sock:
+            assert text == "a socket"
 
 
 # As the type asked for --------------------------------------------------------------------------
