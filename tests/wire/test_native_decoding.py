@@ -289,6 +289,14 @@ def test_bytes_as_another_kind_of_bytes(ledger: Ledger, size: int) -> None:
     assert received == bytes(size)
 
 
+@pytest.mark.parametrize("size", [100, 20_000, LARGE])
+def test_bytes_that_stay_serialized(ledger: Ledger, size: int) -> None:
+    pair = ConnectionPair(ledger, types=(Any, msgspec.Raw))
+    pair.send(bytes(size))
+    pair.move()
+    assert msgspec.msgpack.decode(pair.receive()) == bytes(size)
+
+
 # Views ------------------------------------------------------------------------------------------
 
 

@@ -140,7 +140,7 @@ class MsgpackCodec:
         """Check a message that travelled as bare bytes against ``message_type``."""
         if self.message_type is Any or self.message_type is bytes:
             return value
-        return msgspec.convert(value, self.message_type, dec_hook=_check_handle_type)
+        return self._decode(msgspec.msgpack.encode(value))  # as if it were a smaller one
 
     def _decode_ext(self, code: int, data: memoryview) -> Any:
         if code != HANDLE_CODE:
