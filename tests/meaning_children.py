@@ -556,3 +556,10 @@ async def count_steps_of_its_own(parent: Parent, how: str) -> None:
             pass
         say(f"{await count_steps(0.2)} steps")
         nursery.cancel_scope.cancel()
+
+
+# What it is called -------------------------------------------------------------------------
+
+
+async def say_its_name(parent: Parent) -> None:
+    await parent.send(repr(parent))

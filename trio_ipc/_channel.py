@@ -36,6 +36,7 @@ class NoPublicConstructor(ABCMeta):
         return super().__call__(*args)  # type: ignore[misc,no-any-return]
 
 
+@final
 @attrs.frozen
 class ChannelStatistics:
     """The state of one end of a channel, as far as this process knows it.
