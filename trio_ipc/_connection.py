@@ -97,7 +97,6 @@ class Connection(Waiting):
         self.background: Background | None = None
         self.clear = False
         self.corked = False
-        self.blocked = False
         self._out_of_room = False
         self._pause = BACKOFF[0]
         self._sinking = False
@@ -212,6 +211,11 @@ class Connection(Waiting):
         before = twin.wire.bytes_unsent()
         twin.flush()
         return twin.wire.bytes_unsent() < before and self.read()
+
+    def _nobody_writes(self) -> None:
+        twin = None if self.twin is None else self.twin()
+        if twin is not None and twin._leader_parked:
+            twin._interrupt_park()  # it looks again, and has us write: see `_read_after_twin`
 
     def _dispatch(self) -> None:
         wire = self.wire

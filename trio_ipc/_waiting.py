@@ -111,6 +111,8 @@ class Waiting:
         self.drainers: Queue = OrderedDict()
         # There is nothing more to read: all that wait are followers, until they are told.
         self.is_gone = False
+        # The kernel takes no more for now.
+        self.blocked = False
         # The background reader waits for the socket; who takes the lead has it step aside. Or it
         # waits for its turn to lead.
         self.reader_parked = False
@@ -139,6 +141,10 @@ class Waiting:
         raise NotImplementedError
 
     def _interrupt_park(self) -> None:
+        raise NotImplementedError
+
+    def _nobody_writes(self) -> None:
+        """There is more to write than the kernel took, and nobody waits here any more."""
         raise NotImplementedError
 
     # Waiting ------------------------------------------------------------------------------
@@ -191,7 +197,7 @@ class Waiting:
             queue.pop(waiter, None)
             if self._leader is waiter:
                 self._leader = None
-                if self._followers or self.reader_in_line is not None:
+                if self._followers or self.reader_in_line is not None or self.blocked:
                     self._promote()
         if waiter.error is not None:
             raise waiter.error
@@ -235,6 +241,8 @@ class Waiting:
         if self.reader_in_line is not None:
             task, self.reader_in_line = self.reader_in_line, None
             trio.lowlevel.reschedule(task)
+        if self.blocked:
+            self._nobody_writes()
 
     def _wake_leader(self) -> None:
         if self._leader_parked:
