@@ -267,6 +267,10 @@ def _close_original(handle: Handle, descriptor: Descriptor) -> None:
         handle.obj.socket.close()
     elif handle.code == CHANNEL:
         handle.obj._surrender()
+    elif handle.code == SOCKET:
+        # The standard library's does not tell Trio, and somebody may wait with wait_readable().
+        trio.lowlevel.notify_closing(handle.obj)
+        handle.obj.close()
     else:
         handle.obj.close()
     if handle.code == FD_STREAM:
