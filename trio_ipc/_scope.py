@@ -27,16 +27,9 @@ async def in_background(*tasks: Callable[[], Awaitable[None]]) -> AsyncIterator[
     """
     error: BaseException | None = None
     stop = trio.CancelScope(shield=True)
-
-    async def run_all() -> None:
-        with stop:
-            async with trio.open_nursery() as nursery:
-                for task in tasks:
-                    nursery.start_soon(task)
-
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(run_all)
+            nursery.start_soon(_run_all, tasks, stop)
             try:
                 yield
             except BaseException as exc:
@@ -49,3 +42,22 @@ async def in_background(*tasks: Callable[[], Awaitable[None]]) -> AsyncIterator[
         raise KeyboardInterrupt from group
     if error is not None:
         raise error
+
+
+# A task does not inherit this protection. A Ctrl-C that ended one of them would be missed by those
+# that wait for it; so it is the block's affair.
+
+
+@trio.lowlevel.enable_ki_protection
+async def _run_all(
+    tasks: tuple[Callable[[], Awaitable[None]], ...], stop: trio.CancelScope
+) -> None:
+    with stop:
+        async with trio.open_nursery() as nursery:
+            for task in tasks:
+                nursery.start_soon(_run, task, name=task)
+
+
+@trio.lowlevel.enable_ki_protection
+async def _run(task: Callable[[], Awaitable[None]]) -> None:
+    await task()
