@@ -156,7 +156,7 @@ async def test_children_may_be_nested() -> None:
 
 
 async def test_a_child_that_ignores_the_end_gets_sigterm(log: Log) -> None:
-    async with trio_ipc.open_child(children.ignore_the_end, log.path, grace_period=0.1) as child:
+    async with trio_ipc.open_child(children.ignore_the_end, log.path, grace_period=1) as child:
         assert await child.receive() == "ready"
     assert log.lines() == ["Cancelled"]
     assert_reaped(child.process, TERMINATED)
@@ -180,7 +180,7 @@ async def test_a_child_that_ignores_sigterm_gets_sigkill(log: Log, tmp_path: Pat
         while True:
             time.sleep(100)
     """
-    async with trio_ipc.open_child(raw_script(tmp_path, source), grace_period=0.1) as child:
+    async with trio_ipc.open_child(raw_script(tmp_path, source), grace_period=1) as child:
         assert await child.receive() == 1
     assert log.lines() == ["SIGTERM"]
     assert_reaped(child.process, -signal.SIGKILL)
