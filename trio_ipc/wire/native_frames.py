@@ -75,9 +75,10 @@ GREETING: Final = (HELLO,)
 TALKING: Final = (MESSAGES, WITH, PAIR, BYTES, GRANT, END, STOP)
 ENDED: Final = (GRANT, STOP)
 
-# The payload of a batch, whatever max_message_size is; also the size of one read, because a
-# larger buffer does not make small messages faster.
+# The payload of a batch, whatever max_message_size is.
 BATCH_SIZE: Final = 64 * 1024
+# The most that one read brings. Larger frames are read straight to where they stay.
+READ_SIZE: Final = 256 * 1024
 # From here on a bytes message goes out bare, uncopied; below, the copy is cheaper than a frame.
 BARE_BYTES: Final = 16 * 1024
 # Senders wait while more than this is unwritten; the kernel holds about 208 KiB besides.

@@ -33,6 +33,7 @@ from .native_frames import (
     MESSAGES,
     MOST_GRANT,
     PAIR,
+    READ_SIZE,
     STOP,
     TALKING,
     VERSION,
@@ -94,7 +95,7 @@ class Receiving:
         # credit back for.
         self._handles_unread = self._handles_owed = 0
         self._apply_limits()
-        self._scratch = bytearray(HEADER_SIZE + BATCH_SIZE + HEADER_SIZE)
+        self._scratch = bytearray(READ_SIZE)
         self._view = memoryview(self._scratch)
         self._whole = [self._view]
         self._filled = 0
@@ -198,7 +199,7 @@ class Receiving:
                 kind, length, tokens = self._frame
             if end - position < length:
                 self._frame = kind, length, tokens
-                if length > BATCH_SIZE:
+                if length > READ_SIZE:
                     return self._start_large(length, view[position:end])
                 break
             self._frame = None
@@ -241,6 +242,8 @@ class Receiving:
         kind, length, tokens = self._frame
         if self._filled < length:
             return
+        # The last views must go, or getvalue() makes a copy.
+        self.buffers = self._whole
         self._large_view.release()
         payload = self._large.getvalue()
         self._large = self._large_view = self._frame = None
