@@ -97,6 +97,17 @@ async def test_aclose_sees_off_what_was_sent() -> None:
             await b.receive()
 
 
+async def test_aclose_does_not_wait_for_a_peer_that_has_gone() -> None:
+    with open_pair() as (a, b):
+        a.send_nowait(b"x" * MANY_BYTES)
+        async with waiting(a.aclose) as closed:
+            b.close()
+            await closed.outcome()
+        assert a.fileno() != -1  # the other half is open
+        a.receive_channel.close()
+        assert a.fileno() == -1
+
+
 async def test_a_child_gets_everything_and_then_the_end() -> None:
     async with trio_ipc.open_child(children.collect, max_buffer_size=100) as child:
         with child.send_channel.clone() as clone:

@@ -133,6 +133,25 @@ async def test_a_child() -> None:
     assert gone.bytes_unsent == gone.current_buffer_used == 0
 
 
+async def test_a_channel_is_its_halves() -> None:
+    with open_pair(1) as (a, b):
+        # By way of the class, as a wrapper might do it.
+        await trio_ipc.Channel.send(a, 1)
+        with pytest.raises(trio.WouldBlock):
+            trio_ipc.Channel.send_nowait(a, 2)
+        assert trio_ipc.Channel.receive_nowait(b) == 1
+        trio_ipc.Channel.send_nowait(a, 2)
+        assert await trio_ipc.Channel.receive(b) == 2
+        await trio_ipc.Channel.drain(a)
+        a.send_channel.send_nowait(3)
+        assert b.receive_channel.receive_nowait() == 3
+        await trio_ipc.Channel.aclose(a)
+        with pytest.raises(trio.ClosedResourceError):
+            a.send_channel.send_nowait(4)
+        with pytest.raises(trio.ClosedResourceError):
+            a.receive_channel.receive_nowait()
+
+
 # repr() ---------------------------------------------------------------------------------------
 
 
