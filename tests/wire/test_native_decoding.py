@@ -23,6 +23,7 @@ from .harness import (
     batch,
     feed,
     frame,
+    frames_in,
     reference,
     with_handle,
 )
@@ -378,6 +379,35 @@ def test_messages_with_handles_that_gathered_keep_their_own(ledger: Ledger) -> N
         pair.left.written(len(data))
         writes += 1
     assert writes < len(sent)
+    pair.move()
+    assert ledger.take_all(pair.right) == sent
+
+
+@pytest.mark.parametrize("size", [10, 1000, 15_000, 16_383, 16_384, 19_000])
+def test_messages_with_handles_gather_no_more_than_a_batch_holds(ledger: Ledger, size: int) -> None:
+    pair = ConnectionPair(ledger, Limits(1000, 20_000, 200))
+    sent = [["x" * size, Thing(number)] for number in range(13)]
+    for message in sent:
+        unsent = pair.left.bytes_unsent()
+        pair.send(message)
+        assert pair.left.bytes_unsent() >= unsent + size
+    sizes = []
+    while (chunk := pair.left.next_write()) is not None:
+        data = b"".join(map(bytes, chunk[0]))
+        sizes += [len(payload) for *_, payload in frames_in(data)]
+        pair.rightward.write(data, [token.name for token in chunk[1]])
+        pair.left.written(len(data))
+    assert max(sizes) <= 65_536 + 5
+    assert pair.left.bytes_unsent() == 0
+    pair.move()
+    assert ledger.take_all(pair.right) == sent
+
+
+def test_more_handles_than_a_number_of_seven_bits(ledger: Ledger) -> None:
+    pair = ConnectionPair(ledger, Limits(max_handles=253))
+    sent = [[Thing((first, number)) for number in range(first)] for first in (100, 27, 1, 128)]
+    for message in sent:
+        pair.send(message)
     pair.move()
     assert ledger.take_all(pair.right) == sent
 

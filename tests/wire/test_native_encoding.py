@@ -523,6 +523,14 @@ def test_single_messages_are_held_back_like_others(ledger: Ledger, size: int) ->
         sent += 1
     assert sent == min(100, -(-1024 * 1024 // (size + 10)))
     assert not pair.left.can_send()
+    for _ in range(3):
+        pair.receive()
+        pair.grant()
+        while (data := pair.left.commit_single(pair.left.encode("x" * size))) is not None:
+            pair.rightward.write(data)
+            pair.move()
+        assert len(pair.right.unread) == sent
+        assert pair.left.credit_left() == 100 - sent
 
 
 # Gathering --------------------------------------------------------------------------------------

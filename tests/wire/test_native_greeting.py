@@ -14,6 +14,7 @@ import pytest
 
 from trio_ipc._errors import MessageTooLarge, ProtocolError
 from trio_ipc.wire import Limits
+from trio_ipc.wire.native import NativeWire
 
 from .harness import (
     ConnectionPair,
@@ -132,6 +133,15 @@ def test_a_child_with_a_smaller_byte_window_takes_what_was_under_way(ledger: Led
     assert 1024 * 1024 <= count * 90_005 < 1024 * 1024 + 200_000
 
 
+def test_a_child_with_a_larger_byte_window_lets_the_parent_go_on(ledger: Ledger) -> None:
+    parent = ledger.wire(limits=Limits(1000, 1024 * 1024), greeted=False)
+    while parent.can_send():
+        commit(ledger, parent, "x" * 100_000)
+        output(parent)
+    feed(parent, hello(size=4 * 1024 * 1024))
+    assert parent.can_send()
+
+
 def test_messages_before_the_greeting_is_answered_arrive(ledger: Ledger) -> None:
     pair, _, child = greet(ledger, Limits(), Limits(), early=3)
     assert ledger.take_all(child) == [0, 1, 2]
@@ -147,6 +157,13 @@ def test_two_ends_of_a_pair_say_no_hello(ledger: Ledger) -> None:
     assert pair.left.credit_left() == 7
     with pytest.raises(ProtocolError, match="unexpected frame of kind 'H'"):
         feed(pair.left, hello())
+
+
+def test_without_an_agreement_hello_comes_first(ledger: Ledger) -> None:
+    wire = NativeWire(ledger.wire().codec, Limits())
+    assert not wire.greeted
+    with pytest.raises(ProtocolError, match="unexpected frame of kind 'M'"):
+        feed(wire, batch("m"))
 
 
 def test_a_second_hello_is_refused(ledger: Ledger) -> None:

@@ -153,6 +153,29 @@ def test_bytes_that_the_peer_has_not_taken_still_count(ledger: Ledger) -> None:
     assert pair.right.can_send()
 
 
+@pytest.mark.parametrize("taken", [1, 3, 4])
+def test_what_was_taken_before_does_not_count_any_more(ledger: Ledger, taken: int) -> None:
+    pair = ConnectionPair(ledger, Limits(1000, 1024 * 1024))
+    for _ in range(4):
+        commit(ledger, pair.right, "x" * 250_000)
+        pair.move()
+    for _ in range(taken):
+        ledger.take(pair.left)
+    pair.left.flush_grants()
+    pair.move()
+    move_right(pair)
+    sent = 0
+    while pair.right.can_send():
+        commit(ledger, pair.right, "x" * 250_000)
+        pair.move()
+        sent += 1
+    assert sent == 1 + taken
+    ledger.take_all(pair.left)
+    pair.left.flush_grants()
+    pair.move()
+    assert pair.right.can_send()
+
+
 def test_messages_on_their_way_arrive_at_the_moved_end(ledger: Ledger) -> None:
     pair = ConnectionPair(ledger, Limits(2))
     pair.send(1)
