@@ -82,8 +82,8 @@ async def fail_with_a_cause(parent: Parent) -> None:
         raise ValueError("the second of them") from exc
 
 
-async def fail_at_length(parent: Parent, size: int) -> None:
-    raise ValueError("beginning" + "x" * size + "the very end")
+async def fail_at_length(parent: Parent, letter: str, size: int) -> None:
+    raise ValueError("beginning" + letter * size + "the very end")
 
 
 async def fail_unprintably(parent: Parent) -> None:
@@ -119,3 +119,10 @@ async def die_when_told(parent: Parent) -> None:
 async def fail_when_told(parent: Parent) -> None:
     await parent.receive()
     raise ValueError("when told")
+
+
+async def echo(parent: Parent) -> None:
+    async for message in parent:
+        await parent.send(message)
+        if isinstance(message, trio_ipc.HandleMessage):
+            message.handle.close()

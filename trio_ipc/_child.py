@@ -102,7 +102,7 @@ async def _run_child(
     failure = child.failure()
     if error is None:
         if failure is not None:
-            raise failure
+            raise failure from failure.__cause__  # and not from the cancellation of the block
         await trio.lowlevel.checkpoint_if_cancelled()
     elif failure is not None and connection.has_raised(error):
         raise failure from failure.__cause__  # the error was the failure's symptom
@@ -211,14 +211,16 @@ class Child:
         connection.sink()
         connection.end()
         interrupt: KeyboardInterrupt | None = None
+        # One that has closed its end exits just now: how it does is its own affair, not ours.
+        hurry = EXIT_TO_EOF if connection.is_lost() else 0
         steps: list[tuple[int | None, float]] = [
-            (None, grace_period if polite else 0),
+            (None, grace_period if polite else hurry),
             (signal.SIGTERM, grace_period),
             (signal.SIGKILL, float("inf")),
         ]
         while not self._settled.is_set():
             number, patience = steps.pop(0) if steps else (None, float("inf"))
-            if number is not None and not self._exited.is_set():
+            if number is not None and self.process.returncode is None:
                 self._signalled = True
                 self.process.send_signal(number)
             try:

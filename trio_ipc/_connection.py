@@ -164,9 +164,15 @@ class Connection(Waiting):
         self._errors.add(error)
         return error
 
+    def is_lost(self) -> bool:
+        """Whether the peer has closed its end, as far as is known, and not because of us."""
+        return not self.cut_off and (self.is_gone or self._cause is not None)
+
     def has_raised(self, error: BaseException) -> bool:
         """Whether this error is the peer's doing. So a scope tells a symptom of the child's
         failure from an exception of the user's own."""
+        if isinstance(error, BaseExceptionGroup):
+            return all(map(self.has_raised, error.exceptions))
         return any(each is error for each in self._errors)  # not each can be hashed
 
     # Reading ------------------------------------------------------------------------------

@@ -14,9 +14,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import msgspec
 import trio
 
-if sys.version_info < (3, 11):
-    from exceptiongroup import BaseExceptionGroup
-
 assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
 
 from . import _handles, _process, _target
@@ -86,7 +83,9 @@ async def _run(connection: Connection, wire: NativeWire) -> int:
         await _leave(connection)
         raise
     except BaseException as exc:
-        if _is_only_the_parents_stop(exc, connection):
+        if connection.has_raised(exc):
+            # It ended because the parent receives no more, which is no failure: the same as
+            # SIGPIPE, which ends a program whose reader has seen enough.
             await _leave(connection)
             return 0
         await _report(exc, function, wire, connection)
@@ -113,14 +112,6 @@ def _find(wire: NativeWire) -> tuple[Callable[..., Awaitable[object]], list[Any]
         ) from exc
     wire.codec = MsgpackCodec(message_type, _handles)
     return function, args
-
-
-def _is_only_the_parents_stop(exc: BaseException, connection: Connection) -> bool:
-    """Whether the function ended because the parent receives no more, which is no failure: the
-    same as SIGPIPE, which ends a program whose reader has seen enough."""
-    if isinstance(exc, BaseExceptionGroup):
-        return exc.split(lambda each: connection.has_raised(each))[1] is None
-    return connection.has_raised(exc)
 
 
 async def _leave(connection: Connection) -> None:
