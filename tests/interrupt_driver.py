@@ -12,7 +12,6 @@ import os
 import random
 import signal
 import socket
-import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ import trio
 
 import trio_ipc
 from tests import scope_children as children
-from trio_ipc import _child, _process
+from tests.both_ends import open_both_ends
 from trio_ipc.testing import check_no_leaks
 
 PACKAGE = os.path.dirname(trio_ipc.__file__) + os.sep
@@ -33,36 +32,23 @@ Place = tuple[str, int]
 # What is run ------------------------------------------------------------------------------------
 
 
-async def spawn_with_its_end_here(
-    program: Any, theirs: socket.socket, options: Any
-) -> trio.Process:
-    """In place of `_process.spawn`: what open_parent finds in this process is the child's end."""
-    status = os.fstat(theirs.fileno())
-    process = await trio.lowlevel.open_process(program.command, stdin=subprocess.PIPE)
-    kept = os.dup(theirs.fileno())
-    os.environ[_process.CHANNEL] = f"{kept}:{status.st_dev}:{status.st_ino}"
-    return process
-
-
 async def both_sides() -> None:
     """All that two scopes and their channels do, in a few milliseconds."""
     one, other = socket.socketpair()
     with one, other:
-        async with trio_ipc.open_child(["cat"], grace_period=5) as child:
-            assert child.process.stdin is not None
-            async with child.process.stdin, trio_ipc.open_parent() as parent:
-                for sender, receiver in ((child, parent), (parent, child)):
-                    sender.send_nowait("now")
-                    await sender.send("soon", one, keep_open=True)
-                    assert await receiver.receive() == "now"
-                    with (await receiver.receive()).handle:
-                        pass
-                    with trio.move_on_after(0.001):
-                        await receiver.receive()
-                    with sender.send_channel.clone() as clone:
-                        await clone.drain()
-                await parent.send_channel.aclose()
-                assert [message async for message in child] == []
+        async with open_both_ends() as (child, parent):
+            for sender, receiver in ((child, parent), (parent, child)):
+                sender.send_nowait("now")
+                await sender.send("soon", one, keep_open=True)
+                assert await receiver.receive() == "now"
+                with (await receiver.receive()).handle:
+                    pass
+                with trio.move_on_after(0.001):
+                    await receiver.receive()
+                with sender.send_channel.clone() as clone:
+                    await clone.drain()
+            await parent.send_channel.aclose()
+            assert [message async for message in child] == []
 
 
 async def a_function_child() -> None:
@@ -116,10 +102,6 @@ def run_once(function: Callable[[], Any], where: object, *instruments: Any) -> b
                 trio.run(function, instruments=instruments)
             except KeyboardInterrupt:
                 interrupted = True
-            finally:
-                left = os.environ.pop(_process.CHANNEL, None)
-                if left is not None:  # what spawn_with_its_end_here has opened
-                    os.close(int(left.partition(":")[0]))
     except BaseException as exc:
         print(f"{where}: {exc!r}")
         traceback.print_exc()
@@ -180,7 +162,5 @@ if __name__ == "__main__":
     if sys.argv[1] == "times":
         print(interrupt_at_times(*map(int, sys.argv[2:])), "interrupts")
     else:
-        _process.spawn = spawn_with_its_end_here  # type: ignore[assignment]
-        _child.EXIT_TO_EOF = 0.01  # type: ignore[misc]  # when open_parent was not reached
         interrupt = {"lines": interrupt_at_lines, "steps": interrupt_at_steps}[sys.argv[1]]
         print(interrupt(), "interrupts")

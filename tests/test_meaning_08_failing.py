@@ -347,4 +347,38 @@ async def test_what_a_script_raises_in_its_block_comes_out_as_it_is(
         trio.run(main)
     """
     async with trio_ipc.open_child(script(tmp_path, source)) as child:
-        assert [message async for message in child] == []
+        with pytest.raises((trio.EndOfChannel, trio.BrokenResourceError)):
+            await child.receive()
+    assert child.process.returncode == 0
+
+
+@pytest.mark.parametrize("how", ["raise RuntimeError('late')", "sys.exit(3)"])
+async def test_a_script_that_fails_is_not_taken_for_one_that_is_done(
+    how: str, tmp_path: Path
+) -> None:
+    """It says no goodbye: whoever waits in ``receive`` gets the failure, not the end."""
+    source = f"""
+        import sys, trio, trio_ipc
+
+        async def main():
+            async with trio_ipc.open_parent() as parent:
+                await parent.send(1)
+                {how}
+
+        trio.run(main)
+    """
+    with pytest.raises(trio_ipc.ChildFailed) as caught:
+        async with trio_ipc.open_child(
+            script(tmp_path, source), stderr=subprocess.DEVNULL
+        ) as child:
+            assert await child.receive() == 1
+            await child.receive()
+    assert caught.value.returncode == (3 if "exit" in how else 1)
+
+
+async def test_without_the_check_the_traceback_is_the_cause_of_what_receive_raises() -> None:
+    async with trio_ipc.open_child(children.fail, check=False) as child:
+        with pytest.raises(trio.BrokenResourceError) as caught:
+            while True:
+                await child.receive()
+    assert isinstance(caught.value.__cause__, trio_ipc.RemoteTraceback)

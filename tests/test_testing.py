@@ -12,6 +12,7 @@ import threading
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,9 @@ import trio
 import trio.testing
 
 import trio_ipc
-from trio_ipc import _process
 from trio_ipc.testing import _check_leaks, check_channel_pair, check_no_leaks
+
+from .both_ends import open_both_ends
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -285,27 +287,8 @@ async def test_channels_that_have_travelled_keep_the_promises(size: float) -> No
 
 
 @pytest.mark.parametrize("size", SIZES)
-async def test_channels_in_scopes_keep_the_promises(
-    size: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Both scopes in one process: what open_parent finds is the child's end of open_child."""
-
-    async def spawn(program: Any, theirs: socket.socket, options: Any) -> trio.Process:
-        status = os.fstat(theirs.fileno())
-        kept = os.dup(theirs.fileno())
-        os.environ[_process.CHANNEL] = f"{kept}:{status.st_dev}:{status.st_ino}"
-        return await trio.lowlevel.open_process(program.command, stdin=subprocess.PIPE)
-
-    monkeypatch.setattr(_process, "spawn", spawn)
-
-    @asynccontextmanager
-    async def maker() -> AsyncIterator[Any]:
-        async with trio_ipc.open_child(["cat"], max_buffer_size=size) as child:
-            assert child.process.stdin is not None
-            async with child.process.stdin, trio_ipc.open_parent() as parent:
-                yield child, parent
-
-    await check_channel_pair(maker)
+async def test_channels_in_scopes_keep_the_promises(size: float) -> None:
+    await check_channel_pair(partial(open_both_ends, size))
 
 
 class MemoryHalf:

@@ -22,8 +22,8 @@ __all__ = ["Background"]
 
 # Seconds without a reader after which the background reader takes the lead.
 QUIET: Final = 0.01
-# Seconds that credit may wait for a frame that takes it along.
-GRANT_DELAY: Final = 0.001
+# Seconds that credit, or a message in a stream, may wait for what takes it along.
+DELAY: Final = 0.001
 
 
 class Background:
@@ -33,7 +33,7 @@ class Background:
         self._connection = connection
         connection.background = self
         self._writer: trio.lowlevel.Task | None = None
-        self._grants_due = False
+        self._timer_runs = False
         self._patience = Patience()
 
     # The writer -----------------------------------------------------------------------------
@@ -48,7 +48,7 @@ class Background:
                     await connection.wait_for_room()
                 connection.admit()
                 if not connection.blocked and not await self._work_comes():
-                    self._grants_due = False
+                    self._timer_runs = False
                     connection.grant()
         finally:
             connection.background = None
@@ -69,8 +69,8 @@ class Background:
         return False
 
     async def _work_comes(self) -> bool:
-        """Park until `wake_writer`; False if that did not come before the credit was due."""
-        deadline = trio.current_time() + GRANT_DELAY if self._grants_due else float("inf")
+        """Park until `wake_writer`; False if that did not come before the time was up."""
+        deadline = trio.current_time() + DELAY if self._timer_runs else float("inf")
         with trio.CancelScope(deadline=deadline):
 
             def abort(_: object) -> trio.lowlevel.Abort:
@@ -87,10 +87,10 @@ class Background:
             task, self._writer = self._writer, None
             trio.lowlevel.reschedule(task)
 
-    def grant_soon(self) -> None:
-        """Credit is due: write it, unless a frame takes it along before."""
-        if not self._grants_due:
-            self._grants_due = True
+    def work_soon(self) -> None:
+        """Credit is due, or a message gathered: write it, unless something takes it along."""
+        if not self._timer_runs:
+            self._timer_runs = True
             self.wake_writer()
 
     # The reader -----------------------------------------------------------------------------

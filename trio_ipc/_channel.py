@@ -241,13 +241,11 @@ class SendChannel(_Half, trio.abc.SendChannel[SendT]):
             if self._closed:
                 raise trio.ClosedResourceError
             payload = connection.wire.encode(message, handle)
-            sent = connection.send_now(payload, keep_open)
+            sent = connection.send_soon(payload, keep_open)
         except Exception:
             await trio.lowlevel.cancel_shielded_checkpoint()
             raise
         if sent:
-            if connection.corked:
-                connection.push()
             await trio.lowlevel.cancel_shielded_checkpoint()
         else:
             await connection.wait_send(self, payload, keep_open)
@@ -453,10 +451,15 @@ class Channel(
         return number
 
     def _surrender(self) -> None:
-        """This end lives in another process now: forget it without saying goodbye."""
-        self.send_channel._closed = self.receive_channel._closed = True
-        self._end.send_channels = self._end.receive_channels = 0
+        """This end lives in another process now: close it here without saying goodbye."""
+        self._forget()
         self._connection.shut()
+
+    def _forget(self) -> None:
+        for half in (self.send_channel, self.receive_channel):
+            half._closed = True
+            self._connection.close_waiters(half)
+        self._end.send_channels = self._end.receive_channels = 0
 
 
 @final

@@ -16,7 +16,7 @@ from . import _process, _target
 from ._background import Background
 from ._channel import ChildChannel
 from ._connection import Connection
-from ._errors import ChildFailed, how_it_ended
+from ._errors import ChildFailed, RemoteTraceback, how_it_ended
 from ._pair import make_wire, socket_identity
 from ._scope import in_background
 from .wire.native_frames import FAILURE
@@ -182,7 +182,11 @@ class Child:
             self.block.cancel()
         code = self.process.returncode
         assert code is not None
-        connection.settle(f"child {self.process.pid}, which {how_it_ended(code)},")
+        text = connection.wire.failure_text
+        connection.settle(
+            f"child {self.process.pid}, which {how_it_ended(code)},",
+            cause=None if text is None else RemoteTraceback(text),
+        )
         self._settled.set()
 
     async def watch_for_loss(self) -> None:

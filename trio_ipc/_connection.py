@@ -41,6 +41,9 @@ _TRUNCATED: Final = int(socket.MSG_CTRUNC)
 # As much of it as the system allows (net.core.wmem_max): with less, two processes take turns with
 # every piece of a large message.
 SEND_BUFFER: Final = 1024 * 1024
+# After so many awaited sends in one direction it is a stream, and so many of them share a write.
+STREAM: Final = 16
+GATHER: Final = 8
 # Seconds between attempts when the kernel has no room for descriptors or buffers, which is not
 # a thing one can wait for: the socket stays writable all the time (ETOOMANYREFS).
 BACKOFF: Final = (0.001, 0.064)
@@ -97,6 +100,8 @@ class Connection(Waiting):
         self.background: Background | None = None
         self.clear = False
         self.corked = False
+        # Awaited sends since a message came the other way.
+        self._streak = 0
         self._out_of_room = False
         self._pause = BACKOFF[0]
         self._sinking = False
@@ -225,6 +230,8 @@ class Connection(Waiting):
 
     def _dispatch(self) -> None:
         wire = self.wire
+        if wire.unread:
+            self._end_streak()
         if self.receivers:
             while wire.unread and self.receivers:
                 waiter, _ = self.receivers.popitem(last=False)
@@ -289,7 +296,7 @@ class Connection(Waiting):
             self.grant()
         elif self.background is not None:
             if due > 0:
-                self.background.grant_soon()
+                self.background.work_soon()
         elif due > 0 and self.wire.needs_grant():
             self.grant()
 
@@ -333,10 +340,12 @@ class Connection(Waiting):
         if not self.is_gone:
             self._lose(None)
 
-    def settle(self, text: str | None = None) -> None:
+    def settle(self, text: str | None = None, cause: BaseException | None = None) -> None:
         """The scope knows what became of the peer: let those go who wait for a dead one."""
         if text is not None:
             self.peer = text
+        if cause is not None:
+            self._cause = cause
         self._settled = True
         if self.is_gone:
             self._settle_waiters()
@@ -375,6 +384,29 @@ class Connection(Waiting):
         elif self.wire.unsent and not self.blocked:
             self.flush(full_only=True)
         return True
+
+    def send_soon(self, payload: bytes | Outbound, keep_open: bool | None) -> bool:
+        """Like `send_now`, but in a stream that goes only one way, one write serves several.
+
+        What is gathered leaves with the next few messages, before any task waits here, and at
+        the latest when the background writer's credit timer runs out.
+        """
+        self._streak += 1
+        if self._streak > STREAM and self.clear and self.wire.commit_small(payload):
+            if self._streak % GATHER == 0 or self.background is None:
+                self.push()
+            else:
+                self.background.work_soon()
+            return True
+        sent = self.send_now(payload, keep_open)
+        if sent and self.corked:
+            self.push()
+        return sent
+
+    def _end_streak(self) -> None:
+        if self._streak > STREAM:
+            self.push()
+        self._streak = 0
 
     def _write_frame(self, frame: bytes) -> None:
         try:
@@ -524,12 +556,14 @@ class Connection(Waiting):
 
     def describe(self) -> str:
         """Who is at the other end, for people."""
-        return f"{self.peer}, gone" if self.is_gone else self.peer
+        peer = self.peer.rstrip(",")
+        return f"{peer}, gone" if self.is_gone else peer
 
     # Waiting ------------------------------------------------------------------------------
 
     def wait_receive(self, owner: object) -> Coroutine[Any, Any, Any]:
         """Wait for a message. A checkpoint."""
+        self._end_streak()
         return self.wait(Waiter(owner), self.receivers)
 
     def want(self) -> None:
@@ -545,6 +579,7 @@ class Connection(Waiting):
         waiter.payload = payload
         waiter.keep_open = keep_open
         self.clear = self.corked = False
+        self.push()  # what the peer takes of it brings credit
         try:
             await self.wait(waiter, self.senders)
         except BaseException:

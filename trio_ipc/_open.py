@@ -98,8 +98,8 @@ def open_child(
             ``node``, anything else is a program. It opens its end with `open_parent`;
           * a command, as a sequence of strings.
       args: for a function its arguments: messages, which may contain handles; for a path strings.
-      protocol: ``"native"`` between two trio_ipc processes, or ``"node"``; None goes by the
-          target.
+      protocol: ``"native"`` between two trio_ipc processes; None goes by the target. ``"node"``,
+          for Node programs, is reserved and raises `NotImplementedError` so far.
       serialization: ``"msgpack"`` for the native protocol.
       message_type: what is received here must be of this type, any that `msgspec` can decode.
       child_message_type: the same at the other end, for a function child.

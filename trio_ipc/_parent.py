@@ -63,14 +63,14 @@ async def _run_parent(
     )
     channel: Channel[Any, Any] = Channel._create(connection)
     background = Background(connection)
-    failed = True
     try:
         async with in_background(background.write, background.read):
             try:
                 yield channel
-                failed = False
-            finally:
-                await say_goodbye(channel, at_once=failed)
+            except BaseException as exc:
+                await leave_at_once(channel, failed=is_failure(exc))
+                raise
+            await say_goodbye(channel)
     finally:
         connection.shut()
     await trio.lowlevel.checkpoint_if_cancelled()
@@ -113,18 +113,34 @@ async def greet_parent(
     return connection
 
 
-async def say_goodbye(channel: Channel[Any, Any], *, at_once: bool) -> None:
+def is_failure(exc: BaseException) -> bool:
+    """Whether a process that ends by this exception has failed."""
+    if isinstance(exc, SystemExit):
+        return exc.code not in (0, None)
+    return not isinstance(exc, trio.Cancelled)
+
+
+async def say_goodbye(channel: Channel[Any, Any]) -> None:
     """The end of a child's side: what was sent is written before the process may exit."""
     channel.close()
     connection = channel._connection
     done = False
     try:
-        if not at_once:
-            await _see_off(connection)
-            done = True
+        await _see_off(connection)
+        done = True
     finally:
         if not done:
             await see_off_briefly(connection)
+
+
+async def leave_at_once(channel: Channel[Any, Any], *, failed: bool) -> None:
+    """The end of a child's side, by an exception. Who fails says no goodbye: the parent is not to
+    take it for the end, and go on as if all was well."""
+    if failed:
+        channel._forget()
+    else:
+        channel.close()
+    await see_off_briefly(channel._connection)
 
 
 async def see_off_briefly(connection: Connection) -> None:

@@ -20,7 +20,7 @@ from . import _handles, _process, _target
 from ._background import Background
 from ._channel import Channel
 from ._pair import make_wire
-from ._parent import greet_parent, say_goodbye, see_off_briefly
+from ._parent import greet_parent, is_failure, say_goodbye, see_off_briefly
 from ._scope import in_background
 from .wire import Limits
 from .wire.msgpack import MsgpackCodec
@@ -75,12 +75,15 @@ async def _run(connection: Connection, wire: NativeWire) -> int:
                     function, args = _find(wire)
                     channel: Channel[Any, Any] = Channel._create(connection)
                     await function(channel, *args)
-                    await say_goodbye(channel, at_once=False)
+                    await say_goodbye(channel)
                 if tree.cancelled_caught:
                     await _leave(connection)
                     return TERMINATED
-    except SystemExit:
-        await _leave(connection)
+    except SystemExit as exc:
+        if is_failure(exc):
+            await see_off_briefly(connection)
+        else:
+            await _leave(connection)
         raise
     except BaseException as exc:
         if connection.has_raised(exc):
