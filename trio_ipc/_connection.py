@@ -599,7 +599,7 @@ class Connection(Waiting):
     def _park(self) -> Awaitable[None]:
         if self.blocked and self.background is None:
             return self._wait_for_both()
-        return trio.lowlevel.wait_readable(self._sock)
+        return trio.lowlevel.wait_readable(self._sock)  # noqa: ASYNC105: the caller awaits it
 
     def _interrupt_park(self) -> None:
         trio.lowlevel.notify_closing(self._sock)
