@@ -172,12 +172,14 @@ class Child:
         await self.process.wait()
         self._exited.set()
         connection = self.connection
-        with trio.move_on_after(EXIT_TO_EOF):
-            while not connection.gone.is_set():
+        while not connection.gone.is_set():
+            with trio.move_on_after(EXIT_TO_EOF):
                 if not connection.look():
                     await connection.gone.wait()
-                await trio.lowlevel.checkpoint()
-        connection.lose()
+            # The time may have run out because something stopped the event loop: what is there
+            # is not lost for that.
+            if not connection.has_input():
+                connection.lose()
         if self.failure() is not None:
             self.block.cancel()
         code = self.process.returncode

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import select
 import socket
 import sys
 import warnings
@@ -221,6 +222,7 @@ class Connection(Waiting):
             return False
         before = twin.wire.bytes_unsent()
         twin.flush()
+        twin.admit()
         return twin.wire.bytes_unsent() < before and self.read()
 
     def _nobody_writes(self) -> None:
@@ -305,6 +307,10 @@ class Connection(Waiting):
         if self.wire.grants_pending > 0 and not self.is_gone:
             self.wire.flush_grants()
             self.push()
+
+    def has_input(self) -> bool:
+        """Whether something can be read, the end included."""
+        return not self.is_gone and bool(select.select([self._sock], [], [], 0)[0])
 
     def look(self) -> bool:
         """Take in what has arrived, unless tasks wait for it already. False if nothing did."""
@@ -599,7 +605,7 @@ class Connection(Waiting):
     def _park(self) -> Awaitable[None]:
         if self.blocked and self.background is None:
             return self._wait_for_both()
-        return trio.lowlevel.wait_readable(self._sock)  # noqa: ASYNC105: the caller awaits it
+        return trio.lowlevel.wait_readable(self._sock)  # noqa: ASYNC105
 
     def _interrupt_park(self) -> None:
         trio.lowlevel.notify_closing(self._sock)

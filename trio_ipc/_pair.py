@@ -49,6 +49,8 @@ def make_pair(limits: Limits) -> tuple[Channel[Any, Any], Channel[Any, Any]]:
     socks = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     ends = frozenset(map(socket_identity, socks))
     first, second = (_make_end(sock, wire, ends) for sock, wire in zip(socks, wires, strict=True))
+    for end in (first, second):
+        end._connection.least_looks = 1  # only a look in vain has the other end write
     first._connection.twin = weakref.ref(second._connection)
     second._connection.twin = weakref.ref(first._connection)
     return first, second

@@ -111,6 +111,8 @@ class Waiting:
         self.drainers: Queue = OrderedDict()
         # There is nothing more to read: all that wait are followers, until they are told.
         self.is_gone = False
+        # Whoever leads looks at least so often before it parks.
+        self.least_looks = 0
         # The kernel takes no more for now.
         self.blocked = False
         # The background reader waits for the socket; who takes the lead has it step aside. Or it
@@ -169,11 +171,12 @@ class Waiting:
                         await self._follow(waiter, queue)
                         if self._leader is waiter:  # promoted, and there may be work already
                             self._lead(waiter)
+                            looks, taken = 1, 0
                         continue
                     self._leader = waiter
                     if self.reader_parked:
                         self._interrupt_park()
-                    looks = self._patience.looks()
+                    looks, taken = self._patience.looks() or self.least_looks, 0
                 elif self.is_gone:
                     self._leader = None
                 elif taken < looks:
@@ -182,7 +185,7 @@ class Waiting:
                     if waiter.done or self._lead(waiter):
                         self._patience.found()
                         taken = 0
-                    elif taken == looks:
+                    elif taken == LOOKS:
                         self._patience.in_vain()
                 else:
                     self._leader_parked = True
@@ -192,7 +195,8 @@ class Waiting:
                         pass  # somebody wants us to look around
                     finally:
                         self._leader_parked = False
-                    self._lead(waiter)
+                    if self._lead(waiter):  # and there may be more: park when there is none
+                        looks, taken = max(looks, 1), 0
         finally:
             queue.pop(waiter, None)
             if self._leader is waiter:

@@ -82,6 +82,10 @@ class NativeWire(Sending, Receiving):
             self._sent_size - self._taken_size,
             self.peer.max_message_size,
             self.peer.max_handles,
+            [
+                (messages - self._taken_messages, size - self._taken_size)
+                for messages, size, _ in self._marks
+            ],
         )
 
     def restore(self, state: CreditState) -> None:
@@ -90,4 +94,7 @@ class NativeWire(Sending, Receiving):
         self._granted = state.granted
         self.peer = greeting(Limits(0, state.peer_max_message_size, state.peer_max_handles))
         self._meet_limits()
-        self._account(state.in_flight, state.in_flight_size, 0)
+        self._sent_messages = state.in_flight
+        self._sent_size = state.in_flight_size
+        self._marks.extend((messages, size, 0) for messages, size in state.marks)
+        self._update_congestion()

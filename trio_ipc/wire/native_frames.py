@@ -118,6 +118,7 @@ class CreditState(msgspec.Struct, array_like=True, frozen=True):
     in_flight_size: int
     peer_max_message_size: int
     peer_max_handles: int
+    marks: list[tuple[int, int]] = []
 
 
 def greeting(limits: Limits, device: int = 0, inode: int = 0) -> Hello:

@@ -162,7 +162,12 @@ class Sending:
         if self.credit <= 0 or self.congested:
             return False
         in_flight = self._sent_handles - self._taken_handles
-        return not handles or not in_flight or in_flight + handles <= self._handle_window
+        return (
+            not handles
+            or not self.peer.max_buffer_size
+            or not in_flight
+            or in_flight + handles <= self._handle_window
+        )
 
     def commit_single(self, payload: bytes | Outbound) -> bytes | None:
         """Commit a small message and return the frame to write, if nothing stands before it.
@@ -281,9 +286,10 @@ class Sending:
             self._update_congestion()
 
     def _update_congestion(self) -> None:
-        self.congested = (
-            self.unsent > HIGH_WATER
-            or self._sent_size - self._taken_size >= byte_window(self.peer.max_message_size)
+        # Without a buffer, credit is given for tasks that wait, and nothing is ever untaken.
+        self.congested = self.unsent > HIGH_WATER or (
+            self.peer.max_buffer_size != 0
+            and self._sent_size - self._taken_size >= byte_window(self.peer.max_message_size)
         )
 
     def _seal(self) -> None:
