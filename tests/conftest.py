@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import inspect
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -20,6 +21,9 @@ LIMIT = 120
 @pytest.fixture(autouse=True)
 def no_leaks() -> Iterator[None]:
     """Descriptors, children, threads and resource warnings, after every test."""
+    # What the traceback of a test that failed holds is that test's affair, not this one's.
+    for name in ("last_type", "last_value", "last_traceback", "last_exc"):
+        vars(sys).pop(name, None)
     with check_no_leaks():
         yield
 

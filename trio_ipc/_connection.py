@@ -542,6 +542,7 @@ class Connection(Waiting):
                 break
             del self.senders[waiter]
             try:
+                self.wire.check_again(payload)
                 self._commit(payload, waiter.keep_open)
             except Exception as exc:
                 waiter.error = exc

@@ -100,7 +100,8 @@ async def greet_parent(
         identity = socket_identity(sock)
         wire.hello(*identity)
         connection.accept_handles(
-            limits.max_handles, frozenset((identity, (hello.device, hello.inode)))
+            max(limits.max_handles, hello.max_handles),
+            frozenset((identity, (hello.device, hello.inode))),
         )
         connection.push()
     except BaseException as exc:

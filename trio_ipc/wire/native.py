@@ -92,7 +92,9 @@ class NativeWire(Sending, Receiving):
         """Take up where the process that sent this end left off."""
         self.credit = state.credit
         self._granted = state.granted
-        self.peer = greeting(Limits(0, state.peer_max_message_size, state.peer_max_handles))
+        # Both ends of what can move were made with the same buffer.
+        size = self.limits.max_buffer_size
+        self.peer = greeting(Limits(size, state.peer_max_message_size, state.peer_max_handles))
         self._meet_limits()
         self._sent_messages = state.in_flight
         self._sent_size = state.in_flight_size

@@ -91,6 +91,9 @@ class Receiving:
         self._unmarked_in = 0
         self._taken_here = 0
         self._size_at_grant = 0
+        # What the peer may send, as far as it knows: see `adopt`.
+        self._most_size = self.limits.max_message_size
+        self._most_handles_in = self.limits.max_handles
         # Handles that have arrived: those that were not taken, and those that the peer has no
         # credit back for.
         self._handles_unread = self._handles_owed = 0
@@ -131,13 +134,15 @@ class Receiving:
     def adopt(self, limits: Limits) -> None:
         """Accept something else than the peer takes for granted: after its HELLO, before ours."""
         self.limits = limits
+        self._most_size = max(limits.max_message_size, self.peer.max_message_size)
+        self._most_handles_in = max(limits.max_handles, self.peer.max_handles)
         self._meet_limits()
         self._apply_limits()
         # Until it hears of it, the peer has the credit that it took for granted.
         self._overdraft = max(0, credit_of(self.peer.max_buffer_size) - self._granted)
 
     def _lengths(self, allowed: tuple[int, ...]) -> dict[int, int]:
-        message = self.limits.max_message_size
+        message = self._most_size
         longest = {
             HELLO: HELLO_SIZE,
             MESSAGES: max(message, BATCH_SIZE) + ARRAY_SIZE,
@@ -220,7 +225,7 @@ class Receiving:
             raise ProtocolError(f"unexpected frame of kind {chr(kind)!r} from the peer")
         if length > most:
             raise ProtocolError(f"the peer announced a frame of {length} bytes; {most} are allowed")
-        if kind not in (MESSAGES, WITH, PAIR, CALL) or handles > self.limits.max_handles:
+        if kind not in (MESSAGES, WITH, PAIR, CALL) or handles > self._most_handles_in:
             raise ProtocolError(f"the peer announced {handles} handles where they are not allowed")
         if handles > len(self._tokens):
             raise ProtocolError(
@@ -274,6 +279,9 @@ class Receiving:
     def _receive_one_by_one(self, payload: bytes | memoryview) -> None:
         for part in self._split(payload):
             raw = self._checked(part)
+            if len(raw) > self.limits.max_message_size:
+                self._keep(MESSAGES, raw, [])
+                continue
             try:
                 self.unread.append(self._decode(raw, []))
             except InvalidMessage as exc:
@@ -314,7 +322,7 @@ class Receiving:
         if self.stopped:
             close_tokens(tokens)
         else:
-            self.unread.append(Deferred(kind, raw, tokens, None))
+            self._keep(kind, raw, tokens)
 
     def _receive_parcels(self, payload: bytes | memoryview, tokens: list[Token]) -> None:
         parts = self._split(payload)
@@ -328,7 +336,7 @@ class Receiving:
         start = 0
         # All are checked before the first one is there to be taken with its tokens.
         for count, raw in zip(counts, list(map(self._checked, parts[1::2])), strict=True):
-            self.unread.append(Deferred(MESSAGES, raw, tokens[start : start + count]))
+            self._keep(MESSAGES, raw, tokens[start : start + count])
             start += count
 
     def _split(self, batch: bytes | memoryview) -> list[msgspec.Raw]:
@@ -339,12 +347,24 @@ class Receiving:
 
     def _checked(self, part: bytes | msgspec.Raw) -> bytes:
         raw = bytes(part)
-        if len(raw) > self.limits.max_message_size:
+        if len(raw) > self._most_size:
             raise ProtocolError(
-                f"the peer sent a message of {len(raw)} bytes;"
-                f" {self.limits.max_message_size} are allowed"
+                f"the peer sent a message of {len(raw)} bytes; {self._most_size} are allowed"
             )
         return raw
+
+    def _keep(self, kind: int, raw: bytes, tokens: list[Token]) -> None:
+        limits = self.limits
+        if len(raw) <= limits.max_message_size and len(tokens) <= limits.max_handles:
+            self.unread.append(Deferred(kind, raw, tokens))
+            return
+        # The peer sent it before it heard of our limits.
+        close_tokens(tokens)
+        error = InvalidMessage(
+            f"{len(raw)} bytes and {len(tokens)} handles; {limits.max_message_size} and"
+            f" {limits.max_handles} are the limits here"
+        )
+        self.unread.append(Deferred(kind, b"", [], error))
 
     def _receive_hello(self, payload: bytes | memoryview) -> None:
         try:
@@ -382,10 +402,10 @@ class Receiving:
 
     def _check_bytes_waiting(self) -> None:
         waiting = self._arrived_size - self._size_at_grant
-        window = byte_window(self.limits.max_message_size)
+        window = byte_window(self._most_size)
         self._choose_grant()
         # The peer counts in steps of batches, and may begin one more message.
-        if waiting > window + self.limits.max_message_size + 4 * BATCH_SIZE and self._refill:
+        if waiting > window + self._most_size + 4 * BATCH_SIZE and self._refill:
             raise ProtocolError("the peer sent more bytes than it had credit for")
 
     def _pop_grant(self) -> int:

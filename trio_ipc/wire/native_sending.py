@@ -155,6 +155,18 @@ class Sending:
                 f"a message with {handles} handles; max_handles is {self._most_handles}"
             )
 
+    def check_again(self, payload: bytes | Outbound) -> None:
+        """The peer may have named its limits since this was encoded.
+
+        Raises:
+          MessageTooLarge: it takes less than was thought.
+        """
+        if isinstance(payload, Outbound):
+            head = ARRAY_SIZE if payload.kind == MESSAGES else 0
+            self._check_size(len(payload.data) - head, len(payload.handles))
+        else:
+            self._check_size(len(payload), 0)
+
     # Committing -----------------------------------------------------------------------------
 
     def can_send(self, handles: int = 0) -> bool:
