@@ -12,13 +12,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from trio_ipc._errors import MessageTooLarge, ProtocolError
-from trio_ipc.wire import Limits
+from trio_ipc._errors import InvalidMessage, MessageTooLarge, ProtocolError
+from trio_ipc.wire import Limits, Outbound
 from trio_ipc.wire.native import NativeWire
 
 from .harness import (
     ConnectionPair,
     Ledger,
+    Pipe,
     Thing,
     batch,
     commit,
@@ -28,6 +29,8 @@ from .harness import (
     hello,
     output,
     read_all,
+    read_some,
+    write_all,
 )
 
 INF = math.inf
@@ -140,6 +143,76 @@ def test_a_child_with_a_larger_byte_window_lets_the_parent_go_on(ledger: Ledger)
         output(parent)
     feed(parent, hello(size=4 * 1024 * 1024))
     assert parent.can_send()
+
+
+# Messages, and whether they are within the limits that the child will name.
+EARLY: dict[str, list[tuple[Any, bool]]] = {
+    "alone": [(["x" * 2000], False)],
+    "alone with a handle": [(["x" * 2000, Thing("a")], False)],
+    "with too many handles": [([Thing("a"), Thing("b"), Thing("c")], False)],
+    "among others": [("before", True), ("x" * 2000, False), ("after", True)],
+    "among others with handles": [
+        ([Thing("a")], True),
+        (["x" * 2000, Thing("b")], False),
+        ([Thing("c")], True),
+    ],
+    "bare bytes": [(b"x" * 20_000, False)],
+    "large": [("x" * 100_000, False)],
+    "exactly the limit": [("x" * 997, True), (["x" * 992, Thing("a")], True)],
+    "one byte more": [("x" * 998, False), (["x" * 993, Thing("a")], False)],
+}
+
+
+@pytest.mark.parametrize("name", EARLY)
+def test_what_was_sent_before_the_smaller_limit_was_known_is_refused_in_its_place(
+    ledger: Ledger, name: str
+) -> None:
+    # It is nobody's fault: the channel goes on.
+    parent = ledger.wire(greeted=False)
+    child = ledger.wire(greeted=False)
+    pipe = Pipe(ledger)
+    parent.hello()
+    for message, _ in EARLY[name]:
+        commit(ledger, parent, message)
+    write_all(parent, pipe)
+    while not child.greeted:
+        read_some(child, pipe)
+    child.adopt(Limits(1000, 1000, 2))
+    read_all(child, pipe)
+    for message, fits in EARLY[name]:
+        if fits:
+            assert ledger.take(child) == message
+        else:
+            with pytest.raises(InvalidMessage, match="are the limits here"):
+                child.take()
+    child.hello()
+    feed(parent, output(child))
+    commit(ledger, parent, "after")
+    write_all(parent, pipe)
+    read_all(child, pipe)
+    assert ledger.take(child) == "after"
+
+
+def test_messages_that_wait_are_checked_again_once_the_limits_are_known(ledger: Ledger) -> None:
+    wire = ledger.wire(greeted=False)
+    large = wire.encode("x" * 98)
+    with_thing = wire.encode(["x" * 95, Thing("a")])
+    assert isinstance(with_thing, Outbound)
+    many = wire.encode([Thing(1), Thing(2)])
+    bare = wire.encode(bytes(20_000))
+    pair = wire.encode("x" * 97, Thing("a"))
+    for payload in (large, with_thing, many, bare, pair):
+        wire.check_again(payload)
+    feed(wire, hello(size=100, handles=1))
+    wire.check_again(large)
+    assert len(large) == 100
+    for payload in (with_thing, many, bare, pair):
+        with pytest.raises(MessageTooLarge):
+            wire.check_again(payload)
+    fits = wire.encode(["x" * 93, Thing("a")])
+    assert isinstance(fits, Outbound)
+    assert len(fits.data) == 105  # with the head of the array that it stands in
+    wire.check_again(fits)
 
 
 def test_messages_before_the_greeting_is_answered_arrive(ledger: Ledger) -> None:
