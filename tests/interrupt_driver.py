@@ -108,10 +108,10 @@ def run_once(function: Callable[[], Any], where: object, *instruments: Any) -> b
     return interrupted
 
 
-def interrupt_at_lines() -> int:
+def interrupt_at_lines(part: int, parts: int) -> int:
     """Before each line of the package, the first time that it is run."""
     count = 0
-    for place in places_of(both_sides):
+    for place in places_of(both_sides)[part::parts]:
         armed = [True]
 
         def interrupt(here: Place, place: Place = place, armed: list[bool] = armed) -> None:
@@ -159,8 +159,5 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
     gc.collect()
     gc.freeze()
-    if sys.argv[1] == "times":
-        print(interrupt_at_times(*map(int, sys.argv[2:])), "interrupts")
-    else:
-        interrupt = {"lines": interrupt_at_lines, "steps": interrupt_at_steps}[sys.argv[1]]
-        print(interrupt(), "interrupts")
+    how = {"lines": interrupt_at_lines, "steps": interrupt_at_steps, "times": interrupt_at_times}
+    print(how[sys.argv[1]](*map(int, sys.argv[2:])), "interrupts")  # type: ignore[operator]
