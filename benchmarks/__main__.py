@@ -9,7 +9,18 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from . import handles, idle, linear, payload, round_trip, startup, stream
+from . import (
+    handles,
+    idle,
+    linear,
+    node_handles,
+    node_round_trip,
+    node_stream,
+    payload,
+    round_trip,
+    startup,
+    stream,
+)
 from ._machine import describe
 from ._measure import Effort
 from ._result import Line, Report
@@ -28,6 +39,15 @@ BENCHMARKS: Mapping[str, Callable[[Effort], Report]] = {
     "linear-count": linear.measure_count,
     "handles": handles.measure,
     "startup": startup.measure,
+    "node-round-trip": node_round_trip.measure,
+    "node-round-trip-apart": node_round_trip.measure_apart,
+    "node-round-trip-pinned": node_round_trip.measure_pinned,
+    "node-round-trip-child": node_round_trip.measure_child,
+    "node-stream": node_stream.measure,
+    "node-stream-awaited": node_stream.measure_awaited,
+    "node-stream-child": node_stream.measure_child,
+    "node-handles": node_handles.measure,
+    "node-handles-child": node_handles.measure_child,
 }
 
 
@@ -35,7 +55,7 @@ def main() -> int:
     options = _parse()
     if options.list:
         for name, measure in BENCHMARKS.items():
-            print(f"{name:20}{measure.__doc__}")
+            print(f"{name:24}{measure.__doc__}")
         return 0
     if sys.platform != "linux":
         print("These benchmarks need Linux: they pin processes and read /proc.", file=sys.stderr)
@@ -109,6 +129,7 @@ def _write_json(path: str, machine: Mapping[str, str], reports: Mapping[str, Rep
             name: {
                 "lines": [_plain(line) for line in report.lines],
                 "series": [vars(series) for series in report.series],
+                "notes": list(report.notes),
             }
             for name, report in reports.items()
         },

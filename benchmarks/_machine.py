@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
+import subprocess
 
 import msgspec
 import trio
@@ -21,6 +23,7 @@ def describe() -> dict[str, str]:
         "kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         **{package.__name__: package.__version__ for package in (trio_ipc, trio, msgspec)},
+        "Node": _node_version(),
         "load before": " ".join(f"{load:.2f}" for load in os.getloadavg()),
     }
 
@@ -32,3 +35,9 @@ def _cpu_model() -> str:
             if name.strip() in ("model name", "Model", "cpu model"):
                 return value.strip()
     return platform.processor() or "unknown"
+
+
+def _node_version() -> str:
+    if shutil.which("node") is None:
+        return "none on the path"
+    return subprocess.run(["node", "--version"], capture_output=True, text=True).stdout.strip()

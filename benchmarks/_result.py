@@ -107,3 +107,4 @@ class Report:
 
     lines: Sequence[Line]
     series: Sequence[Series] = ()
+    notes: Sequence[str] = ()

@@ -25,6 +25,8 @@ def print_tables(machine: Mapping[str, str], reports: Sequence[Report]) -> None:
     for report in reports:
         for series in report.series:
             console.print(_series(series))
+    for note in {note: None for report in reports for note in report.notes}:
+        console.print(note)
     console.print(
         "Medians, with the quartiles in brackets. A ratio is made in each round, of slices that"
         " were run in turns.\nk = 1000, MB = 1000² bytes, MiB = 1024² bytes.",
