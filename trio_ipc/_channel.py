@@ -207,6 +207,8 @@ class SendChannel(_Half, trio.abc.SendChannel[SendT]):
             return
         if not connection.send_now(payload, keep_open):
             raise trio.WouldBlock
+        if connection.duties is not None and payload.__class__ is not bytes:
+            payload.delivery.take_over()  # type: ignore[union-attr]
         connection.cork()
 
     @trio.lowlevel.enable_ki_protection
@@ -245,10 +247,13 @@ class SendChannel(_Half, trio.abc.SendChannel[SendT]):
         except Exception:
             await trio.lowlevel.cancel_shielded_checkpoint()
             raise
-        if sent:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-        else:
+        if not sent:
             await connection.wait_send(self, payload, keep_open)
+        elif connection.duties is None or payload.__class__ is bytes:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
+        if connection.duties is not None and payload.__class__ is not bytes:
+            await connection.duties.wait(self, payload)  # type: ignore[arg-type]
 
     @trio.lowlevel.enable_ki_protection
     async def drain(self) -> None:

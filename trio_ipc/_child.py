@@ -19,6 +19,7 @@ from ._connection import Connection
 from ._errors import ChildFailed, RemoteTraceback, how_it_ended
 from ._pair import make_wire, socket_identity
 from ._scope import in_background
+from .wire.native import NativeWire
 from .wire.native_frames import FAILURE
 
 if TYPE_CHECKING:
@@ -26,13 +27,16 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from .wire import Limits
-    from .wire.native import NativeWire
+    from .wire.node import NodeWire
 
 __all__ = ["prepare_child"]
 
 # Seconds. A child's last bytes are there before it has exited, unless an orphan of its own holds
 # its end open: then nobody waits for it for ever.
 EXIT_TO_EOF: Final = 1.0
+# Reads. What a dead child has left in its socket is less than these bring, but an orphan of its
+# own could go on writing.
+LAST_READS: Final = 4096
 
 
 def prepare_child(
@@ -49,11 +53,7 @@ def prepare_child(
 ) -> AbstractAsyncContextManager[ChildChannel[Any, Any]]:
     """See `trio_ipc.open_child`: everything that can be refused at the call is refused here."""
     message_type, child_message_type = types
-    program = _process.plan(target, args, protocol)
-    if program.protocol != "native":
-        raise NotImplementedError("the node protocol is not there yet")
-    if serialization not in (None, "msgpack"):
-        raise ValueError("the native protocol's serialization is 'msgpack'")
+    program = _process.plan(target, args, protocol, serialization)
     limits.check()
     if not grace_period >= 0:
         raise ValueError("grace_period must be >= 0")
@@ -63,7 +63,13 @@ def prepare_child(
         call = _target.describe_call(program.function, child_message_type)
     elif child_message_type is not Any:
         raise TypeError("child_message_type is for function children; a script says its own")
-    wire = make_wire(message_type, limits, accepts=() if call is None else (FAILURE,))
+    wire: NativeWire | NodeWire
+    if program.protocol == "node":
+        from ._node import make_node_wire  # which a child that is not Node's need not import
+
+        wire = make_node_wire(program.serialization, message_type, limits)
+    else:
+        wire = make_wire(message_type, limits, accepts=() if call is None else (FAILURE,))
     return _run_child(program, wire, call, args, grace_period, check, options)
 
 
@@ -71,14 +77,17 @@ def prepare_child(
 @trio.lowlevel.enable_ki_protection
 async def _run_child(
     program: _process.Program,
-    wire: NativeWire,
+    wire: NativeWire | NodeWire,
     call: _target.Call | None,
     args: tuple[Any, ...],
     grace_period: float,
     check: bool,
     options: dict[str, Any],
 ) -> AsyncIterator[ChildChannel[Any, Any]]:
-    payload = None if call is None else wire.encode_call(msgspec.to_builtins(call), list(args))
+    payload = None
+    if call is not None:
+        assert isinstance(wire, NativeWire)
+        payload = wire.encode_call(msgspec.to_builtins(call), list(args))
     process, connection = await _start(program, wire, options)
     cmd = process.args if call is None else call.function
     child = Child(connection, process, cmd, check)
@@ -89,6 +98,7 @@ async def _run_child(
         background.read,
         child.supervise,
         child.watch_for_loss,
+        *(() if connection.duties is None else connection.duties.tasks),
     ):
         try:
             if payload is not None:
@@ -122,13 +132,14 @@ def _first_in_line(error: BaseException) -> BaseException:
 
 
 async def _start(
-    program: _process.Program, wire: NativeWire, options: dict[str, Any]
+    program: _process.Program, wire: NativeWire | NodeWire, options: dict[str, Any]
 ) -> tuple[trio.Process, Connection]:
     """Spawn; our end and the process are the caller's, the child's end is closed here."""
     ours, theirs = _process.channel_sockets()
     try:
         identity = socket_identity(ours)
-        wire.hello(*identity)
+        if isinstance(wire, NativeWire):
+            wire.hello(*identity)
         process = await _process.spawn(program, theirs, options)
         ends = frozenset((identity, socket_identity(theirs)))
     except BaseException:
@@ -145,6 +156,10 @@ async def _start(
         max_handles=wire.limits.max_handles,
         scoped=True,
     )
+    if not isinstance(wire, NativeWire):
+        from ._node import Duties
+
+        Duties(connection, wire)
     return process, connection
 
 
@@ -172,13 +187,15 @@ class Child:
         await self.process.wait()
         self._exited.set()
         connection = self.connection
+        connection.take_all()
+        reads_before = connection.reads
         while not connection.gone.is_set():
             with trio.move_on_after(EXIT_TO_EOF):
                 if not connection.look():
                     await connection.gone.wait()
             # The time may have run out because something stopped the event loop: what is there
             # is not lost for that.
-            if not connection.has_input():
+            if not connection.has_input() or connection.reads - reads_before > LAST_READS:
                 connection.lose()
         if self.failure() is not None:
             self.block.cancel()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from ._background import Background
+    from ._node import Duties
     from .wire import Outbound, Wire
 
 __all__ = ["Connection", "handle_window"]
@@ -73,6 +74,7 @@ class Connection(Waiting):
       background: the background tasks, while they run.
       movable: this end may travel to another process.
       twin: the other end, while both are in this process.
+      duties: what Node's protocol asks for besides.
     """
 
     def __init__(
@@ -99,6 +101,9 @@ class Connection(Waiting):
         self.twin: weakref.ref[Connection] | None = None
         self.accept_handles(max_handles, ends)
         self.background: Background | None = None
+        self.duties: Duties | None = None
+        # Set when the socket is to be read again, while it is left alone.
+        self._hungry: trio.Event | None = None
         self.clear = False
         self.corked = False
         # Awaited sends since a message came the other way.
@@ -142,7 +147,7 @@ class Connection(Waiting):
         if self._blame is not None:
             return self._note(ProtocolError(self._blame))
         if self.wire.peer_ended:
-            return trio.EndOfChannel()
+            return self._note(trio.EndOfChannel())
         if self.is_gone and self._settled:
             return self._broken(f"{self.peer} went away without closing its channel")
         return None
@@ -188,9 +193,9 @@ class Connection(Waiting):
 
         Not for a task that is not the leader while there is one.
         """
-        if self.is_gone:
-            return False
         wire = self.wire
+        if self.is_gone or wire.sated:
+            return False
         try:
             count, control, flags, _ = self._recvmsg_into(
                 wire.buffers, self._control_size, _RECEIVE_FLAGS
@@ -203,7 +208,7 @@ class Connection(Waiting):
         self.reads += 1
         try:
             if control or flags & _TRUNCATED:
-                wire.received(count, _own(control, flags))
+                wire.received(count, _own(control, flags, self.duties is not None))
             elif count:
                 wire.received(count)
             else:
@@ -232,6 +237,8 @@ class Connection(Waiting):
 
     def _dispatch(self) -> None:
         wire = self.wire
+        if wire.must_push:
+            self._follow_up()
         if wire.unread:
             self._end_streak()
         if self.receivers:
@@ -253,6 +260,12 @@ class Connection(Waiting):
         if wire.peer_stopped:
             self._update_clear()
 
+    def _follow_up(self) -> None:
+        self.wire.must_push = False
+        if self.duties is not None:
+            self.duties.follow_up()
+        self.push()
+
     def sink(self) -> None:
         """Nobody here will receive any more, but the peer may go on sending until it is done."""
         self._sinking = True
@@ -263,6 +276,7 @@ class Connection(Waiting):
         if not self.is_gone:
             wire.want(1)
         wire.skip_unread()
+        self._resume_reading()
         self._give_credit()
 
     async def read_until(self, ready: Callable[[], bool]) -> None:
@@ -291,6 +305,8 @@ class Connection(Waiting):
             # left can wait for that.
             if wire.starving or wire.grants_pending >= wire.grant_at or self.background is None:
                 self._give_credit()
+            if self._hungry is not None:
+                self._resume_reading()
 
     def _give_credit(self) -> None:
         due = self.wire.grants_pending
@@ -316,6 +332,21 @@ class Connection(Waiting):
         """Take in what has arrived, unless tasks wait for it already. False if nothing did."""
         return self._leader is None and not self.receivers and self.read()
 
+    def take_all(self) -> None:
+        """The peer is dead: read what it has left, however much is unread."""
+        self.wire.take_all()
+        self._resume_reading()
+
+    def _resume_reading(self) -> None:
+        if self._hungry is not None and not self.wire.sated:
+            self._hungry.set()
+            self._hungry = None
+
+    async def _wait_until_hungry(self) -> None:
+        if self._hungry is None:
+            self._hungry = trio.Event()
+        await self._hungry.wait()
+
     def _lose(self, cause: BaseException | None) -> None:
         """The socket has ended: what was complete stays, and nothing more will come."""
         self.is_gone = True
@@ -328,7 +359,7 @@ class Connection(Waiting):
         except ProtocolError as exc:
             self._blame = str(exc)
         self.wire.abandon_input()
-        self.wire.abandon_output()
+        self._abandon_output()
         self.gone.set()
         self._dispatch()
         self._settle_waiters()
@@ -360,8 +391,17 @@ class Connection(Waiting):
         if self.receive_error() is not None:
             self._complete_all(self.receivers, self.receive_error)
         if self.send_error() is not None:
-            self._complete_all(self.senders, self.send_error)
-            self._complete_all(self.drainers, self.send_error)
+            self._dismiss_senders()
+
+    def _dismiss_senders(self) -> None:
+        self._complete_all(self.senders, self.send_error)
+        self._complete_all(self.unanswered, self.send_error)
+        self._complete_all(self.drainers, self.send_error)
+
+    def _abandon_output(self) -> None:
+        self.wire.abandon_output()
+        if self.duties is not None:
+            self.duties.forget()
 
     # Writing ------------------------------------------------------------------------------
 
@@ -434,8 +474,14 @@ class Connection(Waiting):
         if payload.__class__ is bytes:
             self.wire.commit(payload)
         else:
-            tokens = _handles.take(payload.handles, keep_open, self.ends)  # type: ignore[union-attr]
+            handles = payload.handles  # type: ignore[union-attr]
+            tokens = _handles.duplicate(handles, keep_open, self.ends)
+            if self.duties is None:
+                _handles.let_go(handles, tokens, keep_open)
+            else:
+                self.duties.begin(payload, tokens, keep_open)  # type: ignore[arg-type]
             self.wire.commit(payload, tokens)  # type: ignore[arg-type]
+            self._resume_reading()
 
     def commit_first(self, payload: Outbound) -> None:
         """Commit what needs no credit: the call of a function child."""
@@ -504,9 +550,19 @@ class Connection(Waiting):
             wire.written(count)
         self.blocked = self._out_of_room = False
         self._pause = BACKOFF[0]
+        if self._hungry is not None:
+            self._resume_reading()
+        if wire.ended and wire.hang_up():
+            self._hang_up()
         if self.drainers and not wire.has_output():
             self._complete_all(self.drainers, lambda: None)
         return True
+
+    def _hang_up(self) -> None:
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError as exc:
+            self._write_failed(exc)
 
     def _write_failed(self, exc: OSError) -> bool:
         if isinstance(exc, BlockingIOError) or exc.errno in _OUT_OF_ROOM:
@@ -515,14 +571,12 @@ class Connection(Waiting):
             self._wake_writer()
             return False
         # The peer's last words may still be in the socket: what ends here is only our writing.
-        self.wire.abandon_output()
+        self._abandon_output()
         self.wire.peer_stopped = True
         self._update_clear()
         self._cause = exc
         self.blocked = False
-        if self.senders:
-            self._complete_all(self.senders, self.send_error)
-        self._complete_all(self.drainers, self.send_error)
+        self._dismiss_senders()
         return True
 
     def admit(self, running: Waiter | None = None) -> None:
@@ -603,16 +657,36 @@ class Connection(Waiting):
         else:
             await trio.lowlevel.checkpoint()
 
+    async def wait_answer(self, waiter: Waiter) -> None:
+        """Wait until `complete_answer`. A checkpoint.
+
+        Raises:
+          trio.BrokenResourceError: the peer is gone.
+        """
+        await self.wait(waiter, self.unanswered)
+
+    def complete_answer(self, waiter: Waiter) -> None:
+        self.unanswered.pop(waiter, None)
+        self._complete(waiter)
+
     def _park(self) -> Awaitable[None]:
+        if self.wire.sated:
+            return self._wait_until_hungry()
         if self.blocked and self.background is None:
             return self._wait_for_both()
         return trio.lowlevel.wait_readable(self._sock)  # noqa: ASYNC105
 
     def _interrupt_park(self) -> None:
+        if self._hungry is not None:
+            self._hungry.set()
+            self._hungry = None
         trio.lowlevel.notify_closing(self._sock)
 
     async def wait_readable(self) -> None:
         """Wait until there is something to read, or somebody wants us to look around."""
+        if self.wire.sated:
+            await self._wait_until_hungry()
+            return
         try:
             await trio.lowlevel.wait_readable(self._sock)
         except trio.ClosedResourceError:
@@ -660,26 +734,32 @@ class Connection(Waiting):
         self.gone.set()
         _live.discard(self)
         self.wire.close()
+        if self.duties is not None:
+            self.duties.forget()
         if self._sock.fileno() >= 0:
             try:
                 trio.lowlevel.notify_closing(self._sock)
             except RuntimeError:
                 pass  # outside of trio.run nobody can be waiting
             self._sock.close()
+        if self._hungry is not None:
+            self._hungry.set()
+            self._hungry = None
         self._wake_writer()
         self._complete_all(self.receivers, self.receive_error)
-        self._complete_all(self.senders, self.send_error)
-        self._complete_all(self.drainers, self.send_error)
+        self._dismiss_senders()
 
 
-def _own(control: list[tuple[int, int, bytes]], flags: int) -> list[Any]:
+def _own(control: list[tuple[int, int, bytes]], flags: int, sent_again: bool) -> list[Any]:
     """Give each received descriptor an owner.
+
+    With ``sent_again``, the peer can be asked to send it once more if there was no room for it.
 
     Raises:
       ProtocolError: some were lost, or something else came along; all are closed.
     """
     tokens: list[Any] = []
-    sound = not flags & _TRUNCATED
+    sound = not flags & _TRUNCATED or (sent_again and not control)
     for level, kind, data in control:
         if level != socket.SOL_SOCKET or kind != socket.SCM_RIGHTS:
             sound = False

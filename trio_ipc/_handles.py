@@ -26,7 +26,16 @@ import fcntl
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Descriptor", "Handle", "build", "describe", "discard", "register_channel", "take"]
+__all__ = [
+    "Descriptor",
+    "Handle",
+    "build",
+    "describe",
+    "discard",
+    "duplicate",
+    "let_go",
+    "register_channel",
+]
 
 
 class Descriptor:
@@ -195,13 +204,10 @@ def register_channel(
 # The commit ---------------------------------------------------------------------------------
 
 
-def take(
+def duplicate(
     handles: list[Handle], keep_open: bool | None, own_ends: frozenset[tuple[int, int]]
 ) -> list[Descriptor]:
-    """Turn objects into descriptors of our own and close those that move.
-
-    One step without a checkpoint: when it returns, the library owns the descriptors; when it
-    raises, the caller still owns all of the objects.
+    """Turn objects into descriptors of our own. The objects are the caller's until `let_go`.
 
     Raises:
       UnsupportedHandle: one is closed by now, is an end of this very channel, or can't be kept.
@@ -217,10 +223,14 @@ def take(
         for descriptor in descriptors:
             descriptor.close()
         raise
+    return descriptors
+
+
+def let_go(handles: list[Handle], descriptors: list[Descriptor], keep_open: bool | None) -> None:
+    """The library owns them now: close the objects that move."""
     for handle, descriptor in zip(handles, descriptors, strict=True):
         if handle.moves if keep_open is None else not keep_open:
             _close_original(handle, descriptor)
-    return descriptors
 
 
 def _duplicate(handle: Handle, own_ends: frozenset[tuple[int, int]]) -> Descriptor:
@@ -273,7 +283,7 @@ def _close_original(handle: Handle, descriptor: Descriptor) -> None:
         handle.obj.close()
     else:
         handle.obj.close()
-    if handle.code == FD_STREAM:
+    if handle.code == FD_STREAM and descriptor.fd >= 0:
         # FdStream.close() puts back the blocking mode it once found, and that flag is shared with
         # the descriptor that travels: the receiver's next read would stop its whole event loop.
         os.set_blocking(descriptor.fd, False)

@@ -57,14 +57,20 @@ async def _run_parent(
     max_handles: int | None,
 ) -> AsyncIterator[Channel[Any, Any]]:
     await trio.lowlevel.checkpoint_if_cancelled()
-    wire = make_wire(message_type, Limits())
-    connection = await greet_parent(
-        _process.claim_socket(), wire, max_buffer_size, max_message_size, max_handles
-    )
+    serialization = _process.node_serialization()
+    if serialization is None:
+        wire = make_wire(message_type, Limits())
+        connection = await greet_parent(
+            _process.claim_socket(), wire, max_buffer_size, max_message_size, max_handles
+        )
+    else:
+        given = (max_buffer_size, max_message_size, max_handles)
+        connection = _meet_node_parent(serialization, message_type, given)
+    duties = () if connection.duties is None else connection.duties.tasks
     channel: Channel[Any, Any] = Channel._create(connection)
     background = Background(connection)
     try:
-        async with in_background(background.write, background.read):
+        async with in_background(background.write, background.read, *duties):
             try:
                 yield channel
             except BaseException as exc:
@@ -74,6 +80,36 @@ async def _run_parent(
     finally:
         connection.shut()
     await trio.lowlevel.checkpoint_if_cancelled()
+
+
+def _meet_node_parent(
+    serialization: str, message_type: Any, limits: tuple[float | None, int | None, int | None]
+) -> Connection:
+    """Take up the channel of a Node parent, who has no limits and says no greeting."""
+    from ._node import Duties, make_node_wire  # which few children need to import
+
+    usual = Limits()
+    wire = make_node_wire(
+        serialization,
+        message_type,
+        Limits(
+            usual.max_buffer_size if limits[0] is None else limits[0],
+            usual.max_message_size if limits[1] is None else limits[1],
+            usual.max_handles if limits[2] is None else limits[2],
+        ),
+    )
+    sock = _process.claim_node_socket()
+    connection = Connection(
+        sock,
+        wire,
+        peer="the parent",
+        ends=frozenset((socket_identity(sock),)),
+        max_handles=wire.limits.max_handles,
+        scoped=True,
+    )
+    connection.settle()
+    Duties(connection, wire)
+    return connection
 
 
 async def greet_parent(

@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Union
 
 import trio
@@ -17,7 +17,16 @@ import fcntl
 
 from ._errors import NoParent
 
-__all__ = ["CHANNEL", "Program", "Target", "claim_socket", "plan", "spawn"]
+__all__ = [
+    "CHANNEL",
+    "Program",
+    "Target",
+    "claim_node_socket",
+    "claim_socket",
+    "node_serialization",
+    "plan",
+    "spawn",
+]
 
 Target = Union[
     Callable[..., Awaitable[object]],
@@ -29,13 +38,16 @@ Target = Union[
 # "number:device:inode" of the child's end. Device and inode tell a stale variable, whose number
 # is something else by now.
 CHANNEL: Final = "TRIO_IPC_CHANNEL"
+# Node's own: the bare number, and how messages are serialized, `json` if it is missing.
+NODE_CHANNEL: Final = "NODE_CHANNEL_FD"
+NODE_SERIALIZATION: Final = "NODE_CHANNEL_SERIALIZATION_MODE"
 
 # A child must not believe that its grandparent's channel is its own. Node dies of a stale
 # NODE_CHANNEL_FD (nodejs/node#39151).
 _SCRUBBED: Final = (
     CHANNEL,
-    "NODE_CHANNEL_FD",
-    "NODE_CHANNEL_SERIALIZATION_MODE",
+    NODE_CHANNEL,
+    NODE_SERIALIZATION,
     "NODE_UNIQUE_ID",
 )
 
@@ -47,6 +59,8 @@ _BOOT: Final = (
     " signal.signal(signal.SIGINT, signal.SIG_IGN); from trio_ipc._worker import main; main()"
 )
 
+_SERIALIZATIONS: Final = {"native": ("msgpack",), "node": ("json", "advanced")}
+
 _INTERPRETERS: Final = {".js": "node", ".mjs": "node", ".cjs": "node", ".py": sys.executable}
 
 
@@ -57,7 +71,10 @@ class Program:
       command: its argv.
       function: what a function child runs, else None.
       protocol: ``"native"`` or ``"node"``.
+      serialization: what messages are written in.
     """
+
+    serialization: str
 
     def __init__(
         self,
@@ -70,8 +87,24 @@ class Program:
         self.function = function
 
 
-def plan(target: Target, args: tuple[Any, ...], protocol: str | None) -> Program:
-    """Raises `TypeError` or `ValueError`, with the reason, for a target that can't be started."""
+def plan(
+    target: Target, args: tuple[Any, ...], protocol: str | None, serialization: str | None
+) -> Program:
+    """Raises `TypeError` or `ValueError`, with the reason, for what can't be started."""
+    program = _find_program(target, args, protocol)
+    known = _SERIALIZATIONS.get(program.protocol)
+    if known is None:
+        raise ValueError(f"protocol must be 'native' or 'node', not {protocol!r}")
+    program.serialization = serialization or known[0]
+    if program.serialization not in known:
+        raise ValueError(
+            f"the {program.protocol} protocol's serialization is {' or '.join(map(repr, known))},"
+            f" not {serialization!r}"
+        )
+    return program
+
+
+def _find_program(target: Target, args: tuple[Any, ...], protocol: str | None) -> Program:
     if callable(target):
         if protocol not in (None, "native"):
             raise ValueError("a function child speaks the native protocol")
@@ -121,19 +154,23 @@ async def spawn(program: Program, theirs: socket.socket, options: dict[str, Any]
     env = dict(os.environ if given is None else given)
     for name in _SCRUBBED:
         env.pop(name, None)
-    status = os.fstat(theirs.fileno())
-    env[CHANNEL] = f"{theirs.fileno()}:{status.st_dev}:{status.st_ino}"
+    if program.protocol == "node":
+        env[NODE_CHANNEL] = str(theirs.fileno())
+        env[NODE_SERIALIZATION] = program.serialization
+    else:
+        status = os.fstat(theirs.fileno())
+        env[CHANNEL] = f"{theirs.fileno()}:{status.st_dev}:{status.st_ino}"
     pass_fds = (*options.pop("pass_fds", ()), theirs.fileno())
     return await trio.lowlevel.open_process(program.command, env=env, pass_fds=pass_fds, **options)
 
 
-def claim_socket(environ: Mapping[str, str] | None = None) -> socket.socket:
+def claim_socket() -> socket.socket:
     """The channel that this process was started with; nobody finds it a second time.
 
     Raises:
       NoParent: there is none, or what the environment says is wrong.
     """
-    found = os.environ.pop(CHANNEL, None) if environ is None else environ.get(CHANNEL)
+    found = os.environ.pop(CHANNEL, None)
     if found is None:
         raise NoParent(
             "this process was not started with a channel, or it was opened already: start it"
@@ -146,12 +183,58 @@ def claim_socket(environ: Mapping[str, str] | None = None) -> socket.socket:
         raise NoParent(f"{CHANNEL}={found!r} is no channel: {exc}") from exc
     if (status.st_dev, status.st_ino) != (device, inode):
         raise NoParent(f"{CHANNEL}={found!r} is stale: descriptor {number} is something else now")
+    return _adopt(number, f"{CHANNEL}={found!r}")
+
+
+def node_serialization() -> str | None:
+    """What a Node parent has said that it serializes in; None if the parent is none.
+
+    A program of ours never finds Node's variables beside its own, and one of Node's may find a
+    stale one of ours: so these are asked first.
+
+    Raises:
+      NoParent: it is none that is known.
+    """
+    if not os.environ.get(NODE_CHANNEL):
+        return None
+    found = os.environ.get(NODE_SERIALIZATION, "json")
+    if found not in _SERIALIZATIONS["node"]:
+        raise NoParent(f"{NODE_SERIALIZATION}={found!r} is no serialization")
+    return found
+
+
+def claim_node_socket() -> socket.socket:
+    """The channel that a Node parent has started this process with; nobody finds it again.
+
+    Raises:
+      NoParent: what the environment says is wrong.
+    """
+    found = os.environ.pop(NODE_CHANNEL)
+    os.environ.pop(NODE_SERIALIZATION, None)
+    if not found.isascii() or not found.isdecimal():
+        raise NoParent(f"{NODE_CHANNEL}={found!r} is no channel: not a number")
+    sock = _adopt(int(found), f"{NODE_CHANNEL}={found!r}")
+    if sock.fileno() > 2:
+        return sock
+    # It sits where a standard stream should be. Who prints must not write into the channel.
+    with sock:
+        copy = socket.socket(fileno=fcntl.fcntl(sock, fcntl.F_DUPFD_CLOEXEC, 3))
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            os.dup2(null, sock.fileno(), inheritable=True)
+        finally:
+            os.close(null)
+        sock.detach()
+    return copy
+
+
+def _adopt(number: int, variable: str) -> socket.socket:
     try:
         sock = socket.socket(fileno=number)
-    except OSError as exc:
-        raise NoParent(f"{CHANNEL}={found!r} is no channel: {exc}") from exc
+    except (OSError, OverflowError) as exc:
+        raise NoParent(f"{variable} is no channel: {exc}") from exc
     if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM:
         sock.detach()
-        raise NoParent(f"{CHANNEL}={found!r} is no channel: not a Unix stream socket")
+        raise NoParent(f"{variable} is no channel: not a Unix stream socket")
     os.set_inheritable(number, False)
     return sock

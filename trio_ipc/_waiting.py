@@ -109,6 +109,8 @@ class Waiting:
         self.receivers: Queue = OrderedDict()
         self.senders: Queue = OrderedDict()
         self.drainers: Queue = OrderedDict()
+        # Those who have sent a handle that the peer is to acknowledge.
+        self.unanswered: Queue = OrderedDict()
         # There is nothing more to read: all that wait are followers, until they are told.
         self.is_gone = False
         # Whoever leads looks at least so often before it parks.
@@ -236,7 +238,7 @@ class Waiting:
     def _promote(self) -> None:
         """The leader has left: the next one is whoever can use what it reads itself."""
         if self._followers and not self.is_gone:
-            for queue in (self.receivers, self.senders, self.drainers):
+            for queue in (self.receivers, self.unanswered, self.senders, self.drainers):
                 for waiter in queue:
                     if waiter.parked:
                         self._leader = waiter

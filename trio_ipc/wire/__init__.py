@@ -85,14 +85,19 @@ class Limits:
 
 
 class Outbound:
-    """A message that is encoded but needs more than its bytes: its own kind of frame, handles."""
+    """A message that is encoded but needs more than its bytes: its own kind of frame, handles.
 
-    __slots__ = ("data", "handles", "kind")
+    Attributes:
+      delivery: what is known of it where the peer acknowledges handles.
+    """
+
+    __slots__ = ("data", "delivery", "handles", "kind")
 
     def __init__(self, kind: int, data: bytes, handles: list[Any]) -> None:
         self.kind = kind
         self.data = data
         self.handles = handles
+        self.delivery: Any = None
 
 
 class Wire(Protocol):
@@ -137,6 +142,12 @@ class Wire(Protocol):
     peer_stopped: bool
     """The peer said that it will receive no more messages."""
 
+    sated: bool
+    """Enough is unread: nothing more is to be read for now. It may change with each call."""
+
+    must_push: bool
+    """What arrived brought something to write. Whoever writes it says False here."""
+
     failure_text: str | None
     """The traceback that a failed function child sent as its last words."""
 
@@ -148,6 +159,7 @@ class Wire(Protocol):
     def commit_small(self, payload: bytes | Outbound) -> bool: ...
     def commit(self, payload: bytes | Outbound, tokens: list[Token] | None = None) -> None: ...
     def end(self) -> None: ...
+    def hang_up(self) -> bool: ...
     def stop(self) -> None: ...
     def has_output(self) -> bool: ...
     def next_write(self, *, full_only: bool = False) -> tuple[list[Any], list[Token]] | None: ...
@@ -155,6 +167,7 @@ class Wire(Protocol):
     def received(self, count: int, tokens: Sequence[Token] = ()) -> None: ...
     def received_eof(self) -> None: ...
     def take(self) -> Any: ...
+    def take_all(self) -> None: ...
     def want(self, receivers: int) -> None: ...
     def skip_unread(self) -> None: ...
     def needs_grant(self) -> bool: ...

@@ -15,7 +15,7 @@ from .._errors import MessageTooLarge, ProtocolError, UnsupportedHandle, Unsuppo
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["HANDLE_CODE", "HandleDescription", "MsgpackCodec"]
+__all__ = ["HANDLE_CODE", "HandleDescription", "MsgpackCodec", "check_handle_type"]
 
 # MessagePack reserves the negative extension types for itself and uses -1 only; an application's
 # own `msgspec.msgpack.Ext` values (0 to 127) are left alone.
@@ -66,7 +66,7 @@ class MsgpackCodec:
         self._incoming: _Incoming | None = None
         # The bytes of a message; `pop_handles` has what it contains. If it raises, call `refuse`.
         self.encode = msgspec.msgpack.Encoder(enc_hook=self._encode_other).encode
-        hooks: dict[str, Any] = {"ext_hook": self._decode_ext, "dec_hook": _check_handle_type}
+        hooks: dict[str, Any] = {"ext_hook": self._decode_ext, "dec_hook": check_handle_type}
         try:
             self._decode = msgspec.msgpack.Decoder(message_type, **hooks).decode
             decode_batch = msgspec.msgpack.Decoder(_list_of(message_type), **hooks).decode
@@ -177,7 +177,8 @@ class _Incoming:
             token.close()
 
 
-def _check_handle_type(expected: type, obj: Any) -> Any:
+def check_handle_type(expected: type, obj: Any) -> Any:
+    """As a ``dec_hook``: a handle is an object already, and only compared with what is expected."""
     if not isinstance(obj, get_origin(expected) or expected):  # `Channel[str, int]` is none to ask
         raise TypeError(f"Expected `{expected.__name__}`, got `{type(obj).__name__}`")
     return obj

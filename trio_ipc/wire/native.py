@@ -26,6 +26,10 @@ class NativeWire(Sending, Receiving):
       handle_window: how many handles may be under way to the peer.
     """
 
+    # The peer has credit for what it may send, and needs no other answers.
+    sated = False
+    must_push = False
+
     def __init__(
         self,
         codec: MsgpackCodec,
@@ -48,6 +52,13 @@ class NativeWire(Sending, Receiving):
     _meet_limits = Sending._meet_limits
     _pop_grant = Receiving._pop_grant
     _drop_unread = Receiving._drop_unread
+
+    def take_all(self) -> None:
+        """Nothing holds it back."""
+
+    def hang_up(self) -> bool:
+        """END says it; the socket stays open for credit."""
+        return False
 
     def close(self) -> None:
         """Close every token that is in here."""

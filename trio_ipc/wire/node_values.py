@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import msgspec
+
+from .._errors import InvalidMessage
+from . import HandleMessage
+from .msgpack import check_handle_type
 
 if TYPE_CHECKING:
-    from .._errors import InvalidMessage
+    from collections.abc import Mapping
 
-__all__ = ["ENVELOPE", "Internal", "Rejected", "is_internal"]
+__all__ = ["ENVELOPE", "Internal", "NodeCodec", "Rejected", "convert_pair", "is_internal"]
 
 # Bytes that an internal message may have around the user's own: a key holds the path of a socket.
 ENVELOPE: Final = 1024
@@ -42,3 +48,52 @@ class Rejected:
 
     def __init__(self, error: InvalidMessage) -> None:
         self.error = error
+
+
+def convert_pair(message: Any, handle: Any, message_type: Any) -> Any:
+    """A message that arrived beside a handle, as ``message_type`` says.
+
+    Raises:
+      InvalidMessage: it is not of that type.
+    """
+    if message_type is Any:
+        return HandleMessage(message, handle)
+    try:
+        return msgspec.convert(
+            [message, handle], message_type, str_keys=True, dec_hook=check_handle_type
+        )
+    except Exception as exc:  # the user's own type may raise anything in its __post_init__
+        raise InvalidMessage(str(exc) or type(exc).__name__) from exc
+
+
+class NodeCodec(Protocol):
+    """Messages <-> frames, of either serialization."""
+
+    message_type: Any
+
+    def encode(self, message: Any) -> bytes:
+        """One whole frame.
+
+        Raises:
+          UnsupportedMessage: it can't be serialized, or Node would hide it from the program.
+          UnsupportedHandle: it contains a handle; Node takes one beside it.
+          MessageTooLarge: it is over ``max_message_size``.
+        """
+
+    def encode_handle(self, members: Mapping[str, str], message: Any) -> bytes:
+        """The frame of a message with a handle: ``cmd``, ``members``, and ``msg``. Raises as
+        `encode` does."""
+
+    def encode_internal(self, members: Mapping[str, Any]) -> bytes:
+        """The frame of an internal message."""
+
+    def feed(self, data: memoryview) -> tuple[list[Any], bool]:
+        """Take bytes in; the messages that they complete, each a value of ``message_type``, an
+        `Internal` or a `Rejected`. And whether all of them are values.
+
+        Raises:
+          ProtocolError: they make no sense, or too large a message.
+        """
+
+    def incomplete(self) -> str | None:
+        """What is cut off if the input ends now, with byte counts; None between two frames."""

@@ -1,0 +1,195 @@
+"""A channel in Node's protocol, and what it has to do that a native one has not.
+
+A peer acknowledges each handle, so `send` waits for that; and it may ask how many of its sockets
+are open here, and want to be told when none is.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
+
+from . import _handles, _node_handles
+from ._errors import HandleNotDelivered, UnsupportedHandle
+from ._waiting import Waiter
+from .wire.node import NodeWire
+from .wire.node_json import JsonCodec
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ._connection import Connection
+    from .wire import Limits, Outbound
+    from .wire.node import Answer
+    from .wire.node_values import NodeCodec
+
+__all__ = ["Duties", "make_node_wire"]
+
+# Seconds in which a peer acknowledges a handle. Deno never refuses one (denoland/deno#35968).
+ANSWER_TIMEOUT: Final = 30.0
+# Seconds between looks at sockets that a peer waits for: nothing tells when an object is closed.
+ACCOUNTING_INTERVAL: Final = 0.1
+
+_log = logging.getLogger("trio_ipc")
+
+
+def make_node_wire(serialization: str, message_type: Any, limits: Limits) -> NodeWire:
+    """Node's protocol, in one of its serializations.
+
+    Raises:
+      ImportError: of a package that the serialization needs.
+    """
+    codec: NodeCodec
+    if serialization == "json":
+        codec = JsonCodec(message_type, limits.max_message_size, _is_handle)
+    else:
+        from .wire.node_advanced import AdvancedCodec
+
+        codec = AdvancedCodec(message_type, limits.max_message_size, _is_handle)
+    return NodeWire(codec, _node_handles, limits)
+
+
+def _is_handle(obj: Any) -> bool:
+    try:
+        return _handles.describe(obj) is not None
+    except UnsupportedHandle:
+        return True
+
+
+class Delivery:
+    """A handle that was sent, and whose it is.
+
+    Attributes:
+      is_ours: the call that sent it has returned, so the library owns the object.
+      is_done: the peer has answered.
+      is_lost: it never will.
+      error: what `send` is to raise; the object is still the caller's.
+    """
+
+    def __init__(self, payload: Outbound, tokens: list[Any], keep_open: bool | None) -> None:
+        self._handles = payload.handles
+        self._tokens = tokens
+        self._keep_open = keep_open
+        self.deadline = trio.current_time() + ANSWER_TIMEOUT
+        self.is_ours = False
+        self.is_done = self.is_lost = False
+        self.error: HandleNotDelivered | None = None
+        self.waiter: Waiter | None = None
+
+    def take_over(self) -> None:
+        """The object is ours from now on."""
+        if not self.is_ours:
+            self.is_ours = True
+            _handles.let_go(self._handles, self._tokens, self._keep_open)
+
+
+class Duties:
+    """What one connection in Node's protocol has to do."""
+
+    def __init__(self, connection: Connection, wire: NodeWire) -> None:
+        self._connection = connection
+        self._wire = wire
+        self._current: Delivery | None = None
+        self._begun = trio.Event()
+        self._asked = trio.Event()
+        connection.duties = self
+
+    @property
+    def tasks(self) -> tuple[Callable[[], Awaitable[None]], ...]:
+        """What runs in the background."""
+        return self._watch_deadlines, self._watch_sockets
+
+    # Acknowledgements -------------------------------------------------------------------------
+
+    def begin(self, payload: Outbound, tokens: list[Any], keep_open: bool | None) -> None:
+        """It is committed now, and its answer awaited."""
+        payload.delivery = self._current = Delivery(payload, tokens, keep_open)
+        self._begun.set()
+
+    def follow_up(self) -> None:
+        """Something has arrived that was meant for the library."""
+        while self._wire.answers:
+            self._settle(self._wire.answers.popleft())
+        if self._wire.closing:
+            self._asked.set()
+
+    def _settle(self, answer: Answer) -> None:
+        delivery: Delivery = answer.payload.delivery
+        self._current = None
+        delivery.is_done = True
+        if answer.problem is None:
+            delivery.take_over()
+            answer.token.sent()
+        else:
+            answer.token.close()
+            text = f"{self._connection.peer} did not take the handle: {answer.problem}"
+            if delivery.is_ours:
+                _log.warning("%s; nobody waited for it", text)
+            else:
+                delivery.error = HandleNotDelivered(text)
+        if delivery.waiter is not None:
+            self._connection.complete_answer(delivery.waiter)
+
+    def forget(self) -> None:
+        """There is nobody left to answer."""
+        if self._current is not None:
+            self._current.is_lost = True
+            self._current = None
+
+    async def wait(self, owner: object, payload: Outbound) -> None:
+        """Wait until the peer has taken the handle of a message that is committed. A checkpoint.
+
+        A cancellation can't undo that. It ends the waiting only, and `send` returns.
+
+        Raises:
+          HandleNotDelivered, trio.BrokenResourceError: and the handle is still the caller's.
+        """
+        delivery: Delivery = payload.delivery
+        error = self._connection.send_error() if delivery.is_lost else None
+        if delivery.is_done or error is not None:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        else:
+            delivery.waiter = Waiter(owner)
+            try:
+                await self._connection.wait_answer(delivery.waiter)
+            except (trio.Cancelled, KeyboardInterrupt) as exc:
+                if delivery.is_lost:
+                    raise
+                if not delivery.is_done:
+                    delivery.take_over()
+                if isinstance(exc, KeyboardInterrupt):
+                    raise
+        error = error or delivery.error
+        if error is not None:
+            raise error
+
+    async def _watch_deadlines(self) -> None:
+        while True:
+            delivery = self._current
+            if delivery is None:
+                self._begun = trio.Event()
+                await self._begun.wait()
+            elif trio.current_time() < delivery.deadline:
+                await trio.sleep_until(delivery.deadline)
+            else:
+                self._wire.give_up()
+                self.follow_up()
+                self._connection.push()
+                self._connection.admit()
+
+    # Accounting for sockets -------------------------------------------------------------------
+
+    async def _watch_sockets(self) -> None:
+        while True:
+            self._asked = trio.Event()
+            if not self._wire.closing:
+                await self._asked.wait()
+            while self._wire.closing:
+                await trio.sleep(ACCOUNTING_INTERVAL)
+                self._wire.settle_accounts()
+                self._connection.push()

@@ -1,0 +1,145 @@
+"""Which handles Node takes, and what it calls them.
+
+A descriptor of another kind must never leave here: a regular file aborts a Node process, a Unix
+datagram socket blocks every later handle on its channel, and a type that does not fit its
+descriptor is an uncaught error there.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from . import _handles
+from ._errors import ProtocolError, UnsupportedHandle
+from ._handles import FD_STREAM, LISTENER, SOCKET, STREAM, TRIO_SOCKET, discard
+
+assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["NodeHandle", "build", "describe", "discard", "is_open"]
+
+_INTERNET: Final = {socket.AF_INET: "udp4", socket.AF_INET6: "udp6"}
+
+# What may arrive under each of Node's names.
+_KINDS: Final[dict[object, tuple[int, ...]]] = {
+    "net.Socket": (STREAM, FD_STREAM),
+    "net.Server": (LISTENER,),
+    "net.Native": (STREAM, LISTENER, FD_STREAM),
+    "dgram.Socket": (TRIO_SOCKET,),
+    "dgram.Native": (TRIO_SOCKET,),
+}
+
+
+class NodeHandle(_handles.Handle):
+    """A live object that is about to travel to Node.
+
+    Attributes:
+      members: what its frame says of it.
+    """
+
+    __slots__ = ("members",)
+
+    def __init__(self, handle: _handles.Handle, members: Mapping[str, str]) -> None:
+        super().__init__(handle.obj, handle.code, moves=handle.moves)
+        self.members = members
+
+
+def describe(obj: Any) -> NodeHandle | None:
+    """Recognise a handle; None for an object that is none.
+
+    Raises:
+      UnsupportedHandle: it is one, and Node can't take it; the text says why.
+    """
+    handle = _handles.describe(obj)
+    if handle is None:
+        return None
+    if handle.code in (STREAM, LISTENER):
+        members = _describe_socket(obj.socket)
+    elif handle.code in (TRIO_SOCKET, SOCKET):
+        members = _describe_socket(obj)
+    elif handle.code == FD_STREAM and stat.S_ISFIFO(os.fstat(obj.fileno()).st_mode):
+        members = {"type": "net.Socket"}
+    else:
+        raise _unsupported(type(obj).__name__)
+    return NodeHandle(handle, members)
+
+
+def _unsupported(what: str) -> UnsupportedHandle:
+    return UnsupportedHandle(
+        f"a Node process can't take a {what}: only TCP, UDP and Unix stream sockets and pipes"
+    )
+
+
+def _describe_socket(sock: Any) -> dict[str, str]:
+    if sock.type == socket.SOCK_DGRAM and sock.family in _INTERNET:
+        return {"type": "dgram.Socket", "dgramType": _INTERNET[sock.family]}
+    if sock.type != socket.SOCK_STREAM or sock.family not in (*_INTERNET, socket.AF_UNIX):
+        raise _unsupported(f"{_name(sock.family)}, {_name(sock.type)} socket")
+    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        return {"type": "net.Server"}
+    if not _was_connected(sock):
+        # It would begin to read, and die of the error.
+        raise UnsupportedHandle(
+            "a Node process can't take a socket that is neither connected nor listening"
+        )
+    return {"type": "net.Socket"}
+
+
+def _name(constant: int) -> str:
+    return getattr(constant, "name", str(constant))
+
+
+def _was_connected(sock: Any) -> bool:
+    # Not whether it still is: that a client has gone meanwhile is no mistake of the sender's.
+    if sock.family in _INTERNET:
+        return bool(sock.getsockname()[1])
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
+
+
+def build(kind: object, descriptor: _handles.Descriptor) -> Any:
+    """Make the object of a received descriptor, which is owned by it from then on.
+
+    Raises:
+      ProtocolError: it is not what the peer said.
+    """
+    expected = _KINDS.get(kind) if isinstance(kind, str) else None
+    if expected is None:
+        raise ProtocolError(f"the peer sent a handle of unknown type {kind!r:.100}")
+    code = _look_at(descriptor.fd)
+    if code not in expected:
+        raise ProtocolError(f"the peer sent a {kind} that is none")
+    return _handles.build(code, b"", descriptor)
+
+
+def _look_at(fd: int) -> int:
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISFIFO(mode):
+        return FD_STREAM
+    if not stat.S_ISSOCK(mode):
+        return 0
+    sock = socket.socket(fileno=fd)
+    try:
+        if sock.type == socket.SOCK_DGRAM and sock.family in _INTERNET:
+            return TRIO_SOCKET
+        if sock.type != socket.SOCK_STREAM or sock.family not in (*_INTERNET, socket.AF_UNIX):
+            return 0
+        listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        return LISTENER if listens else STREAM
+    finally:
+        sock.detach()
+
+
+def is_open(obj: Any) -> bool:
+    """Whether an object that `build` made is still open in this process."""
+    number: int = getattr(obj, "socket", obj).fileno()
+    return number >= 0

@@ -1,0 +1,198 @@
+"""Node's ``serialization: 'json'``: each message is a line of JSON.
+
+Values are written as ``JSON.stringify`` writes them and read as ``JSON.parse`` reads them. Strict
+JSON alone may leave here: a bare NaN, an empty line, or a line that isn't whole kills a Node peer,
+who parses outside of any try block.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import msgspec
+
+from .._errors import (
+    InvalidMessage,
+    MessageTooLarge,
+    ProtocolError,
+    UnsupportedHandle,
+    UnsupportedMessage,
+)
+from .msgpack import check_handle_type
+from .node_values import ENVELOPE, Internal, Rejected, is_internal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["JsonCodec"]
+
+# Bun sends lines of its own between processes of its cluster, and marks them so.
+_BUN_INTERNAL: Final = b"\x02"
+
+
+class JsonCodec:
+    """One end's encoder and decoder. Implements `NodeCodec`.
+
+    Args:
+      message_type: what received messages are decoded to; `typing.Any` leaves them as they are.
+      max_message_size: bytes of a line.
+      is_handle: tells what Node can take beside a message only.
+    """
+
+    def __init__(
+        self, message_type: Any, max_message_size: int, is_handle: Callable[[Any], bool]
+    ) -> None:
+        self.message_type = message_type
+        self._max_size = max_message_size
+        self._is_handle = is_handle
+        self._pending = bytearray()
+        self._encode = msgspec.json.Encoder(enc_hook=self._refuse_object).encode
+        self._decode_any = msgspec.json.Decoder().decode
+        try:
+            self._decode = msgspec.json.Decoder(message_type, dec_hook=check_handle_type).decode
+        except TypeError as exc:
+            raise TypeError(f"message_type can't be decoded to: {exc}") from exc
+
+    # Out --------------------------------------------------------------------------------------
+
+    def encode(self, message: Any) -> bytes:
+        return self._encode_text(message) + b"\n"
+
+    def encode_handle(self, members: Mapping[str, str], message: Any) -> bytes:
+        # The order in which Node writes them, and `msg` as it would be alone.
+        head = self._encode({"cmd": "NODE_HANDLE", **members})
+        return b'%b,"msg":%b}\n' % (head[:-1], self._encode_text(message))
+
+    def encode_internal(self, members: Mapping[str, Any]) -> bytes:
+        return self._encode(members) + b"\n"
+
+    def _encode_text(self, message: Any) -> bytes:
+        try:
+            try:
+                text = self._encode(message)
+            except UnicodeEncodeError:
+                text = self._encode_surrogates(message)
+            if b"NODE_" in text and is_internal(self._decode_any(text)):
+                raise UnsupportedMessage("a `cmd` that begins with 'NODE_' is reserved for Node")
+            if b"\n" in text:
+                raise UnsupportedMessage("a msgspec.Raw must be a single line")
+        except (UnsupportedMessage, UnsupportedHandle):
+            raise
+        except Exception as exc:
+            raise UnsupportedMessage(
+                f"can't send {type(message).__name__!r}: {str(exc) or type(exc).__name__}"
+            ) from exc
+        if len(text) > self._max_size:
+            raise MessageTooLarge(
+                f"the message has {len(text)} bytes, and max_message_size is {self._max_size}"
+            )
+        return text
+
+    def _refuse_object(self, obj: Any) -> NoReturn:
+        if self._is_handle(obj):
+            raise UnsupportedHandle(
+                "Node takes a handle beside a message, not inside of it: send(message, handle)"
+            )
+        raise TypeError(f"objects of type {type(obj).__name__!r} can't be serialized")
+
+    def _encode_surrogates(self, message: Any) -> bytes:
+        # msgspec encodes nothing that is not UTF-8; `JSON.stringify` escapes lone surrogates.
+        plain = msgspec.to_builtins(message, str_keys=True, enc_hook=self._refuse_object)
+        return json.dumps(_nulls_for_nans(plain), allow_nan=False, separators=(",", ":")).encode()
+
+    # In ---------------------------------------------------------------------------------------
+
+    def feed(self, data: memoryview) -> tuple[list[Any], bool]:
+        chunk = bytes(data)
+        end = chunk.rfind(b"\n")
+        if end < 0:
+            self._keep(chunk)
+            return [], True
+        lines = chunk[:end]
+        if self._pending:
+            lines = bytes(self._pending) + lines
+            self._pending.clear()
+        if end + 1 < len(chunk):
+            self._keep(chunk[end + 1 :])
+        # Most messages need no second look: what is internal says so, or hides it in an escape.
+        if len(lines) <= self._max_size and b"NODE_" not in lines and b"\\u" not in lines:
+            try:
+                return list(map(self._decode, lines.split(b"\n"))), True
+            except Exception:
+                pass  # one of them is bad: find out which
+        return [each for line in lines.split(b"\n") for each in self._read(line)], False
+
+    def _keep(self, part: bytes) -> None:
+        self._pending += part
+        if len(self._pending) > self._max_size + ENVELOPE:
+            self._refuse_size(len(self._pending))
+
+    def _refuse_size(self, size: int) -> NoReturn:
+        raise ProtocolError(
+            f"the peer sent a line of {size} bytes or more; {self._max_size} are allowed"
+        )
+
+    def _read(self, line: bytes) -> list[Any]:
+        if line[:1] == _BUN_INTERNAL:
+            return []
+        try:
+            value, typed = self._parse(line)
+            if is_internal(value):
+                if len(line) > self._max_size + ENVELOPE:
+                    self._refuse_size(len(line))
+                return [Internal(value)]
+            if len(line) > self._max_size:
+                self._refuse_size(len(line))
+            if self.message_type is Any:
+                return [value]
+            if typed:
+                return [self._decode(line)]
+            return [
+                msgspec.convert(value, self.message_type, str_keys=True, dec_hook=check_handle_type)
+            ]
+        except ProtocolError:
+            raise
+        except Exception as exc:  # the user's own type may raise anything in its __post_init__
+            return [Rejected(InvalidMessage(str(exc) or type(exc).__name__))]
+
+    def _parse(self, line: bytes) -> tuple[Any, bool]:
+        """The value of a line, and whether msgspec can decode it.
+
+        Raises:
+          ProtocolError: it is no JSON.
+          msgspec.ValidationError, RecursionError: it is, with a number or a depth beyond reason.
+        """
+        try:
+            return self._decode_any(line), True
+        except msgspec.ValidationError:
+            raise
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            problem: Exception = exc
+        if b"\\u" in line:
+            # msgspec refuses lone surrogates, which `JSON.stringify` writes.
+            try:
+                return json.loads(line.decode(), parse_constant=_refuse_constant), False
+            except ValueError as exc:
+                problem = exc
+        raise ProtocolError(f"the peer sent a line that is not JSON: {problem}") from problem
+
+    def incomplete(self) -> str | None:
+        if not self._pending:
+            return None
+        return f"{len(self._pending)} bytes of a line without its end"
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _nulls_for_nans(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _nulls_for_nans(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return list(map(_nulls_for_nans, value))
+    return value
