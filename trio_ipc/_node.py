@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ._connection import Connection
     from .wire import Limits, Outbound
-    from .wire.node import Answer
+    from .wire.node_sending import Answer
     from .wire.node_values import NodeCodec
 
 __all__ = ["Duties", "make_node_wire"]
@@ -115,7 +115,7 @@ class Duties:
         """Something has arrived that was meant for the library."""
         while self._wire.answers:
             self._settle(self._wire.answers.popleft())
-        if self._wire.closing:
+        if self._wire.accounts.closing:
             self._asked.set()
 
     def _settle(self, answer: Answer) -> None:
@@ -187,9 +187,9 @@ class Duties:
     async def _watch_sockets(self) -> None:
         while True:
             self._asked = trio.Event()
-            if not self._wire.closing:
+            if not self._wire.accounts.closing:
                 await self._asked.wait()
-            while self._wire.closing:
+            while self._wire.accounts.closing:
                 await trio.sleep(ACCOUNTING_INTERVAL)
                 self._wire.settle_accounts()
                 self._connection.push()

@@ -13,7 +13,15 @@ from .msgpack import check_handle_type
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ENVELOPE", "Internal", "NodeCodec", "Rejected", "convert_pair", "is_internal"]
+__all__ = [
+    "ENVELOPE",
+    "Internal",
+    "NodeCodec",
+    "NodeHandleKinds",
+    "Rejected",
+    "convert_pair",
+    "is_internal",
+]
 
 # Bytes that an internal message may have around the user's own: a key holds the path of a socket.
 ENVELOPE: Final = 1024
@@ -64,6 +72,29 @@ def convert_pair(message: Any, handle: Any, message_type: Any) -> Any:
         )
     except Exception as exc:  # the user's own type may raise anything in its __post_init__
         raise InvalidMessage(str(exc) or type(exc).__name__) from exc
+
+
+class NodeHandle(Protocol):
+    """A live object, recognised as something that Node takes."""
+
+    obj: Any
+    members: Mapping[str, str]
+
+
+class NodeHandleKinds(Protocol):
+    """What is known about handles, in a layer that may touch them."""
+
+    def describe(self, obj: Any) -> NodeHandle | None:
+        """Recognise a handle; None for what is none, `UnsupportedHandle` if it can't travel."""
+
+    def build(self, kind: object, token: Any) -> Any:
+        """Make the object of a received handle, from its ``type`` and its token."""
+
+    def discard(self, obj: Any) -> None:
+        """Close an object that `build` made and nobody will get."""
+
+    def is_open(self, obj: Any) -> bool:
+        """Whether an object that `build` made still has its descriptor."""
 
 
 class NodeCodec(Protocol):

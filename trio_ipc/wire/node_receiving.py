@@ -1,0 +1,233 @@
+"""The receiving side of Node's protocol: bytes and tokens in, messages out."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from .._errors import InvalidMessage, ProtocolError
+from .node_accounts import Accounts
+from .node_values import ENVELOPE, Internal, Rejected, convert_pair, is_internal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from . import Limits, Token
+    from .node_values import NodeCodec, NodeHandleKinds
+
+__all__ = ["Receiving"]
+
+READ_SIZE: Final = 65536
+# Bytes of answers to a peer that doesn't read them, at which no more of its questions are read.
+MOST_ANSWERS: Final = 65536
+# While an acknowledgement is awaited one has to read on, or two that send handles to each other
+# wait for ever (nodejs/node-v0.x-archive#7466). This many times the usual bytes, but not more.
+STRETCH: Final = 4
+
+
+class _Parcel:
+    """A received message with a handle, which is closed if nobody takes it."""
+
+    __slots__ = ("handle", "value")
+
+    def __init__(self, value: Any, handle: Any) -> None:
+        self.value = value
+        self.handle = handle
+
+
+class Receiving:
+    """Half of `NodeWire`."""
+
+    codec: NodeCodec
+    limits: Limits
+    kinds: NodeHandleKinds
+
+    def _start_receiving(self) -> None:
+        self.peer_ended = False
+        self.unread: deque[Any] = deque()
+        self.sated = False
+        self._insatiable = False
+        self._stopped = False
+        self._view = memoryview(bytearray(READ_SIZE))
+        self.buffers: list[memoryview] = [self._view]
+        self._tokens: deque[Token] = deque()
+        # What has arrived and what was taken; and how many bytes each read brought.
+        self._arrived = self._taken = self._bytes_unread = 0
+        self._reads: deque[tuple[int, int]] = deque()
+        self.accounts = Accounts(self.kinds.is_open)
+
+    def _receive_ack(self) -> None:
+        raise NotImplementedError
+
+    def _receive_nack(self) -> None:
+        raise NotImplementedError
+
+    def _reply(self, members: Mapping[str, Any]) -> None:
+        raise NotImplementedError
+
+    def _answers_wait(self) -> tuple[bool, int]:
+        raise NotImplementedError
+
+    def received(self, count: int, tokens: Sequence[Token] = ()) -> None:
+        """``count`` bytes were read into `buffers`, and ``tokens`` came with them.
+
+        Raises:
+          ProtocolError: and then the channel is dead: call `close`.
+        """
+        overdue = len(self._tokens)
+        if tokens:
+            self._tokens.extend(tokens)
+        values, plain = self.codec.feed(self._view[:count])
+        before = len(self.unread)
+        if plain and not self._tokens:
+            if not self._stopped:
+                self.unread.extend(values)
+        else:
+            for value in values:
+                self._receive(value)
+                # It belongs to a frame that began in the read that brought it.
+                if overdue and len(self._tokens) == overdue + len(tokens):
+                    self._refuse_surplus()
+                overdue = 0
+        if self._tokens and (len(self._tokens) > 1 or self.codec.incomplete() is None):
+            self._refuse_surplus()
+        self._arrived += len(self.unread) - before
+        self._bytes_unread += count
+        self._reads.append((self._arrived, count))
+        self._account_for_taken()
+
+    def _refuse_surplus(self) -> None:
+        raise ProtocolError("the peer sent a handle that no message announced")
+
+    def _receive(self, value: Any) -> None:
+        if value.__class__ is Internal:
+            members = value.members
+            command = members["cmd"]
+            if command == "NODE_HANDLE":
+                self._receive_handle(members)
+            elif command == "NODE_HANDLE_ACK":
+                self._receive_ack()
+            elif command == "NODE_HANDLE_NACK":
+                self._receive_nack()
+            elif command in ("NODE_SOCKET_GET_COUNT", "NODE_SOCKET_NOTIFY_CLOSE"):
+                self._receive_question(command, members.get("key"))
+        elif not self._stopped:
+            self.unread.append(value)
+
+    def _receive_handle(self, members: dict[str, Any]) -> None:
+        if self.limits.max_handles < 1:
+            raise ProtocolError("the peer sent a handle, and max_handles is 0")
+        if not self._tokens:
+            self._reply({"cmd": "NODE_HANDLE_NACK"})
+            return
+        message: Any = members.get("msg")
+        if is_internal(message) and message["cmd"] == "NODE_HANDLE":
+            # Node wraps what it sends again a second time. It is acknowledged once: the second
+            # one would kill the Node that asked for it.
+            members, message = message, message.get("msg")
+        token = self._tokens.popleft()
+        try:
+            handle = self.kinds.build(members.get("type"), token)
+        except BaseException:
+            token.close()
+            raise
+        self._reply({"cmd": "NODE_HANDLE_ACK"})
+        if self._stopped or is_internal(message):
+            self.kinds.discard(handle)
+            return
+        self.accounts.hold(members.get("key"), handle)
+        try:
+            value = convert_pair(message, handle, self.codec.message_type)
+        except InvalidMessage as exc:
+            self.kinds.discard(handle)
+            self.unread.append(Rejected(exc))
+        else:
+            self.unread.append(_Parcel(value, handle))
+
+    def _receive_question(self, command: str, key: object) -> None:
+        if not isinstance(key, str) or len(key) > ENVELOPE:
+            raise ProtocolError("the peer asked for the sockets of a server without a name")
+        if command == "NODE_SOCKET_GET_COUNT":
+            count = self.accounts.count(key)
+            self._reply({"cmd": "NODE_SOCKET_COUNT", "key": key, "count": count})
+        else:
+            self.accounts.closing.add(key)
+            self.settle_accounts()
+
+    def settle_accounts(self) -> None:
+        """Answer those who wait until all sockets of their servers are closed here."""
+        for key in self.accounts.settle():
+            self._reply({"cmd": "NODE_SOCKET_ALL_CLOSED", "key": key})
+
+    def received_eof(self) -> None:
+        """The peer is gone, which is how this protocol says goodbye.
+
+        Raises:
+          ProtocolError: in the middle of a message.
+        """
+        cut = self.codec.incomplete()
+        if cut is not None:
+            raise ProtocolError(f"the peer ended in the middle of a message: {cut}")
+        self.peer_ended = True
+
+    def abandon_input(self) -> None:
+        """Close the tokens of whatever is not a complete message."""
+        while self._tokens:
+            self._tokens.popleft().close()
+
+    # Taking -----------------------------------------------------------------------------------
+
+    def take(self) -> Any:
+        """The next unread message; `unread` is not empty.
+
+        Raises:
+          InvalidMessage: it is not of ``message_type``; it is gone, its handle is closed.
+        """
+        item = self.unread.popleft()
+        self._taken += 1
+        if self._reads[0][0] <= self._taken or self.sated:
+            self._account_for_taken()
+        if item.__class__ is _Parcel:
+            return item.value
+        if item.__class__ is Rejected:
+            raise item.error
+        return item
+
+    def skip_unread(self) -> None:
+        """Take what is unread, for nobody."""
+        self._taken += len(self.unread)
+        for item in self.unread:
+            if item.__class__ is _Parcel:
+                self.kinds.discard(item.handle)
+        self.unread.clear()
+        self._account_for_taken()
+
+    def _account_for_taken(self) -> None:
+        reads = self._reads
+        while reads and reads[0][0] <= self._taken:
+            self._bytes_unread -= reads.popleft()[1]
+        self._weigh()
+
+    def take_all(self) -> None:
+        """The peer is dead, so what is left of it is finite, and may be read at once."""
+        self._insatiable = True
+        self._weigh()
+
+    def _weigh(self) -> None:
+        """See whether enough is unread: then nothing more is read until half of it is taken."""
+        messages = max(1, self.limits.max_buffer_size)
+        size = max(1024 * 1024, self.limits.max_message_size)
+        answer_awaited, replies = self._answers_wait()
+        if answer_awaited:
+            messages, size = math.inf, STRETCH * size
+        elif self.sated:
+            messages, size = messages / 2, size // 2
+        self.sated = not self._insatiable and (
+            len(self.unread) >= messages or self._bytes_unread >= size or replies >= MOST_ANSWERS
+        )
+
+    def stop(self) -> None:
+        """Drop what is unread and what will come. The peer has no way to learn of it."""
+        self._stopped = True
+        self.skip_unread()
