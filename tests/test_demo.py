@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,12 +21,14 @@ from trio_ipc import __main__, _demo
 from trio_ipc._demo_runner import Console, Say, Seen, Step, count_children, expect, run_steps
 
 COMMAND = [sys.executable, "-m", "trio_ipc", "demo"]
+HAS_NODE = shutil.which("node") is not None
 PATIENCE = 120  # seconds; the demo takes two of them on an idle machine
 
 NAMES = [
     "messages",
     "shared-listener",
     "hand-over",
+    "node-child",
     "direct-channel",
     "failing-child",
     "stubborn-child",
@@ -141,6 +144,22 @@ async def test_json_is_all_that_is_printed() -> None:
     assert seen["stubborn-child"]["returncode"] == -signal.SIGKILL
 
 
+@pytest.mark.skipif(not HAS_NODE, reason="no node on the path")
+async def test_a_node_program_is_a_child_where_there_is_a_node() -> None:
+    said: list[object] = []
+    seen = await _demo.node_child(0, said.append)
+    assert seen["node"].startswith("v")
+    assert seen["returncode"] == 0
+    assert any("answered by Node v" in str(each) for each in said)
+
+
+async def test_without_a_node_the_demo_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    said: list[object] = []
+    assert await _demo.node_child(0, said.append) == {"node": None}
+    assert said == ["there is no `node` on the path, so this is left out"]
+
+
 async def test_a_port_that_is_taken_fails_the_steps_that_need_it_and_no_others() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = await run_demo("--json", "--port", str(taken.getsockname()[1]))
@@ -149,7 +168,8 @@ async def test_a_port_that_is_taken_fails_the_steps_that_need_it_and_no_others()
     report = json.loads(done.stdout)
     assert report["ok"] is False
     errors = {step["name"]: step["error"] for step in report["steps"] if not step["ok"]}
-    assert list(errors) == ["shared-listener", "hand-over"]
+    listening = ["shared-listener", "hand-over", *(["node-child"] if HAS_NODE else [])]
+    assert list(errors) == listening
     assert all("in use" in error for error in errors.values())
 
 

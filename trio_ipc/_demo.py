@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import signal
 import sys
 import time
@@ -200,6 +201,33 @@ async def answer_visit(visit: Visit, name: str) -> None:
             pass  # the client has gone
 
 
+# A child that is a Node program -------------------------------------------------------------------
+
+
+async def node_child(port: int, say: Say) -> Seen:
+    """It speaks the protocol of `child_process.fork()`, and gets the connection with a message."""
+    if shutil.which("node") is None:
+        say("there is no `node` on the path, so this is left out")
+        return {"node": None}
+    [listener] = await trio.open_tcp_listeners(port, host=HOST)
+    async with listener, trio_ipc.open_child(Path(__file__).with_name("_demo_program.js")) as child:
+        await child.send({"text": "hello"})
+        say(f"parent {os.getpid()} -> Node child {child.pid}: hello")
+        answer = await child.receive()
+        say(f"Node child {child.pid} -> parent {os.getpid()}: {answer}")
+        expect(answer == {"text": "HELLO", "pid": child.pid}, "the Node child answered")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pass_on, listener, child)
+            [text] = await ask_all(listener, ["hello"], say)
+        expect(text.startswith("answered by Node "), "Node answered the client")
+        expect(text.endswith(f", {child.pid}"), "and that was the child")
+    return {"node": text.split()[3].rstrip(","), "returncode": child.process.returncode}
+
+
+async def pass_on(listener: trio.SocketListener, child: trio_ipc.ChildChannel[Any, Any]) -> None:
+    await child.send("a client", await listener.accept())
+
+
 # Two children, without the parent -----------------------------------------------------------------
 
 
@@ -341,6 +369,11 @@ def make_steps(port: int) -> list[Step]:
             "hand-over",
             "The parent accepts, looks, and hands over to one of two children",
             partial(hand_over, port),
+        ),
+        Step(
+            "node-child",
+            "A Node program is the child, and answers a client",
+            partial(node_child, port),
         ),
         Step(
             "direct-channel",
