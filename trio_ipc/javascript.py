@@ -1,0 +1,505 @@
+"""What JavaScript has and Python has not.
+
+With ``serialization="advanced"`` a Node process sends more than JSON can hold. What Python has a
+type for arrives as that type: an object as `dict`, an array as `list`, a ``Buffer`` as `bytes`, a
+``Date`` as an aware `~datetime.datetime`. The rest arrives as one of the types here, and sending
+it back gives Node what it had sent. They can be made and sent by hand, too.
+
+Their names are JavaScript's; import the module rather than the names::
+
+    from trio_ipc import javascript as js
+
+    await child.send({"id": js.BigInt(7), "missing": js.undefined})
+"""
+
+from __future__ import annotations
+
+import array
+from collections import UserDict
+from collections.abc import (
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    MutableSet,
+    Set as AbstractSet,
+)
+from reprlib import recursive_repr
+from typing import Any, Final, TypeVar, final
+
+__all__ = [
+    "Array",
+    "ArrayBuffer",
+    "BigInt",
+    "BigInt64Array",
+    "BigUint64Array",
+    "Boxed",
+    "DataView",
+    "Date",
+    "Error",
+    "Float16Array",
+    "Float32Array",
+    "Float64Array",
+    "Int8Array",
+    "Int16Array",
+    "Int32Array",
+    "Map",
+    "RegExp",
+    "Set",
+    "TypedArray",
+    "Uint8Array",
+    "Uint8ClampedArray",
+    "Uint16Array",
+    "Uint32Array",
+    "Undefined",
+    "undefined",
+]
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+@final
+class Undefined:
+    """The type of `undefined`, its only instance. It is false, and nothing but itself."""
+
+    __slots__ = ()
+
+    def __new__(cls) -> Undefined:
+        return undefined
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __repr__(self) -> str:
+        return "undefined"
+
+    def __reduce__(self) -> str:
+        return "undefined"
+
+
+undefined: Final[Undefined] = object.__new__(Undefined)
+"""JavaScript's ``undefined``. Its ``null`` is None."""
+
+
+class BigInt(int):
+    """An `int` that is a ``BigInt`` over there, however small it is.
+
+    The result of a calculation is a plain `int` again. An `int` that a JavaScript number can't
+    hold exactly (beyond 2**53 - 1 on either side) is sent as a ``BigInt`` without being told.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"BigInt({int(self)})"
+
+    def __str__(self) -> str:
+        return int.__repr__(self)
+
+
+class _Key:
+    """Stands for a key that would be taken for another one, or can't be hashed.
+
+    JavaScript tells ``true`` and ``1`` apart, and two equal objects.
+    """
+
+    __slots__ = ("_kind", "_value")
+
+    def __init__(self, kind: Any, value: Any) -> None:
+        self._kind = kind
+        self._value = value
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Key):
+            return NotImplemented
+        return self._kind is other._kind and bool(self._value == other._value)
+
+    def __hash__(self) -> int:
+        return hash((self._kind, self._value))
+
+
+def _key_of(value: Any) -> Any:
+    kind = type(value)
+    if kind is str:
+        return value
+    if kind is bool or kind is BigInt:
+        return _Key(kind, int(value))
+    if kind is float and value != value:
+        return _Key(float, "NaN")
+    try:
+        hash(value)
+    except TypeError:
+        return _Key(id, id(value))
+    return value
+
+
+class Map(MutableMapping[K, V]):
+    """A ``Map``: like a `dict`, but a key may be anything.
+
+    A key that can't be hashed is found only if it is the very same object. True is another key
+    than 1, and ``BigInt(1)`` another one than both. A `Map` is equal to a `dict` with equal items,
+    in whatever order.
+
+    Args:
+      items: a mapping, or pairs of key and value.
+    """
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Mapping[K, V] | Iterable[tuple[K, V]] = ()) -> None:
+        self._items: dict[Any, tuple[K, V]] = {}
+        self.update(items)
+
+    def __getitem__(self, key: K) -> V:
+        try:
+            return self._items[_key_of(key)][1]
+        except KeyError:
+            raise KeyError(key) from None
+
+    def __setitem__(self, key: K, value: V) -> None:
+        self._items[_key_of(key)] = (key, value)
+
+    def __delitem__(self, key: K) -> None:
+        try:
+            del self._items[_key_of(key)]
+        except KeyError:
+            raise KeyError(key) from None
+
+    def __iter__(self) -> Iterator[K]:
+        return iter([key for key, _ in self._items.values()])
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Mapping):
+            return NotImplemented
+        if len(self) != len(other):
+            return False
+        try:
+            return dict(self.items()) == dict(other.items())
+        except TypeError:
+            return list(self.items()) == list(other.items())
+
+    @recursive_repr("Map(...)")
+    def __repr__(self) -> str:
+        return f"Map({list(self._items.values())!r})"
+
+    def _receive(self, key: K, value: V) -> None:
+        # Two keys that are one to Python, such as two equal buffers, stay two.
+        slot = _key_of(key)
+        if slot in self._items:
+            slot = _Key(id, id(key))
+        self._items[slot] = (key, value)
+
+
+class Set(MutableSet[V]):
+    """A ``Set``: like a `set`, but it keeps its order, and a member may be anything.
+
+    A member that can't be hashed is found only if it is the very same object. True is another
+    member than 1, and ``BigInt(1)`` another one than both. A `Set` is equal to a `set` with equal
+    members.
+    """
+
+    __slots__ = ("_members",)
+
+    def __init__(self, members: Iterable[V] = ()) -> None:
+        self._members: dict[Any, V] = {}
+        for each in members:
+            self.add(each)
+
+    def __contains__(self, value: object) -> bool:
+        return _key_of(value) in self._members
+
+    def __iter__(self) -> Iterator[V]:
+        return iter(self._members.values())
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def add(self, value: V) -> None:
+        self._members.setdefault(_key_of(value), value)
+
+    def discard(self, value: V) -> None:
+        self._members.pop(_key_of(value), None)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, AbstractSet):
+            return NotImplemented
+        if len(self) != len(other):
+            return False
+        try:
+            return set(self) == set(other)
+        except TypeError:
+            return list(self) == list(other)
+
+    @recursive_repr("Set(...)")
+    def __repr__(self) -> str:
+        return f"Set({list(self)!r})"
+
+    def _receive(self, value: V) -> None:
+        slot = _key_of(value)
+        self._members[_Key(id, id(value)) if slot in self._members else slot] = value
+
+
+class Array(UserDict[Any, V]):
+    """An ``Array`` that is more than a list: it has holes, or properties with names.
+
+    It is a dictionary: the keys are the indexes that are there, as `int`, and the names. What
+    ``"abc".match(/b/)`` gives is such an array. An array without either arrives as a `list`.
+
+    Args:
+      items: what is there.
+      length: of the array, holes included; up to the last index unless it is given.
+
+    Attributes:
+      length (int): as given. It does not follow what is put in later.
+    """
+
+    def __init__(
+        self, items: Mapping[Any, V] | Iterable[tuple[Any, V]] = (), *, length: int | None = None
+    ) -> None:
+        super().__init__(dict(items))
+        if length is None:
+            length = max((key + 1 for key in self if isinstance(key, int)), default=0)
+        self.length = length
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Array):
+            return NotImplemented
+        return self.length == other.length and bool(self.data == other.data)
+
+    @recursive_repr("Array(...)")
+    def __repr__(self) -> str:
+        return f"Array({self.data!r}, length={self.length})"
+
+
+class Date:
+    """A ``Date`` that `~datetime.datetime` can't hold: before the year 1, after 9999, or invalid.
+
+    Args:
+      milliseconds: since 1970 in UTC; NaN for an invalid date.
+    """
+
+    __slots__ = ("milliseconds",)
+
+    def __init__(self, milliseconds: float) -> None:
+        self.milliseconds = milliseconds
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Date):
+            return NotImplemented
+        mine, others = self.milliseconds, other.milliseconds
+        return mine == others or (mine != mine and others != others)
+
+    def __hash__(self) -> int:
+        return hash(self.milliseconds if self.milliseconds == self.milliseconds else "NaN")
+
+    def __repr__(self) -> str:
+        return f"Date({self.milliseconds!r})"
+
+
+class RegExp:
+    """A regular expression in JavaScript's language, which `re` can't be trusted to understand.
+
+    One that JavaScript doesn't understand ends a Node process that receives it.
+
+    Args:
+      source: what stands between the slashes.
+      flags: some of the letters ``dgimsuvy``.
+    """
+
+    __slots__ = ("flags", "source")
+
+    def __init__(self, source: str, flags: str = "") -> None:
+        if len(set(flags)) != len(flags) or not set(flags) <= set("dgilmsuvy"):
+            raise ValueError(f"invalid flags of a regular expression: {flags!r}")
+        if "u" in flags and "v" in flags:
+            raise ValueError("a regular expression can't have both the flags 'u' and 'v'")
+        self.source = source
+        self.flags = "".join(sorted(flags))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, RegExp):
+            return NotImplemented
+        return self.source == other.source and self.flags == other.flags
+
+    def __hash__(self) -> int:
+        return hash((self.source, self.flags))
+
+    def __repr__(self) -> str:
+        return f"RegExp({self.source!r}, {self.flags!r})"
+
+
+class Error(Exception):
+    """An ``Error``, ``TypeError`` and so on. It is received, not raised; you may raise it.
+
+    Args:
+      message: None for an error that has none of its own.
+      name: ``"Error"``, ``"EvalError"``, ``"RangeError"``, ``"ReferenceError"``, ``"SyntaxError"``,
+          ``"TypeError"`` or ``"URIError"``. By any other name it arrives as an ``Error``.
+      stack: what JavaScript shows for it.
+      cause: any value; no cause, if it is left out.
+
+    Attributes:
+      cause: None also if there is no cause.
+      has_cause (bool): whether there is one.
+    """
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        name: str = "Error",
+        stack: str | None = None,
+        **cause: Any,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.name = name
+        self.stack = stack
+        self.has_cause = "cause" in cause
+        self.cause = cause.pop("cause", None)
+        if cause:
+            raise TypeError(f"unexpected keyword arguments: {', '.join(cause)}")
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.message}" if self.message else self.name
+
+    @recursive_repr("Error(...)")
+    def __repr__(self) -> str:
+        return f"Error({self.message!r}, name={self.name!r})"
+
+
+class Boxed:
+    """A primitive in an object: ``new Number(5)``, ``new String("")``, ``Object(5n)``.
+
+    Args:
+      value: bool, int or float, `BigInt`, or str.
+    """
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: bool | float | str) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Boxed):
+            return NotImplemented
+        return bool(_key_of(self.value) == _key_of(other.value))
+
+    def __hash__(self) -> int:
+        return hash(_key_of(self.value))
+
+    def __repr__(self) -> str:
+        return f"Boxed({self.value!r})"
+
+
+class ArrayBuffer(bytearray):
+    """An ``ArrayBuffer``. A `bytes`, a `bytearray` or a `memoryview` is sent as a ``Buffer``.
+
+    Attributes:
+      max_byte_length (int | None): of a resizable one; may be set.
+    """
+
+    max_byte_length: int | None = None
+
+    def __repr__(self) -> str:
+        return f"ArrayBuffer({bytes(self)!r})"
+
+
+class DataView(bytearray):
+    """A ``DataView``: its part of the buffer. Read it with `struct.unpack_from`."""
+
+    def __repr__(self) -> str:
+        return f"DataView({bytes(self)!r})"
+
+
+class TypedArray(array.array):  # type: ignore[type-arg]
+    """What the typed arrays have in common: they are an `array.array`.
+
+    They have items and a length, take and give `bytes` (`tobytes`, `memoryview`), and NumPy takes
+    them as they are. A plain `array.array` is sent as the typed array of its kind.
+
+    Args:
+      items: numbers, or a buffer of their bytes.
+    """
+
+    _typecode = ""
+
+    def __new__(cls, items: Iterable[float] | bytes = ()) -> Any:
+        made: Any = super().__new__(cls, cls._typecode)
+        if isinstance(items, (bytes, bytearray, memoryview)):
+            made.frombytes(items)
+        else:
+            made.extend(array.array(cls._typecode, items))
+        return made
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.tolist()})"
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return type(self), (self.tobytes(),)
+
+
+def _typecode(kinds: str, size: int) -> str:
+    """The C type of this size, which differs from platform to platform."""
+    return next(code for code in kinds if array.array(code).itemsize == size)
+
+
+class Int8Array(TypedArray):
+    _typecode = "b"
+
+
+class Uint8Array(TypedArray):
+    _typecode = "B"
+
+
+class Uint8ClampedArray(TypedArray):
+    _typecode = "B"
+
+
+class Int16Array(TypedArray):
+    _typecode = "h"
+
+
+class Uint16Array(TypedArray):
+    _typecode = "H"
+
+
+class Int32Array(TypedArray):
+    _typecode = _typecode("il", 4)
+
+
+class Uint32Array(TypedArray):
+    _typecode = _typecode("IL", 4)
+
+
+class BigInt64Array(TypedArray):
+    """Its items are plain `int`."""
+
+    _typecode = _typecode("lq", 8)
+
+
+class BigUint64Array(TypedArray):
+    """Its items are plain `int`."""
+
+    _typecode = _typecode("LQ", 8)
+
+
+class Float16Array(TypedArray):
+    """Half floats, which Python's arrays can't hold: in memory these are C floats.
+
+    Node 24 has it, Node 20 hasn't, and one that hasn't ends when it receives one.
+    """
+
+    _typecode = "f"
+
+
+class Float32Array(TypedArray):
+    _typecode = "f"
+
+
+class Float64Array(TypedArray):
+    _typecode = "d"

@@ -1,0 +1,250 @@
+"""Node's ``serialization: 'advanced'``: each message is a length and V8's own serialization.
+
+The length is four bytes, most significant first, and counts what follows: ``FF``, the version of
+the format, and the value. Versions 13 to 16 are read, 15 is written, which every Node, Deno
+included, reads. A malformed frame kills a Node peer, who decodes outside of any try block.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import msgspec
+from v8serialize import V8SerializeError
+
+from .. import javascript as js
+from .._errors import (
+    InvalidMessage,
+    MessageTooLarge,
+    ProtocolError,
+    UnsupportedHandle,
+    UnsupportedMessage,
+)
+from . import HandleMessage
+from .msgpack import check_handle_type
+from .node_advanced_reading import Reader, Unwelcome
+from .node_advanced_writing import Writer
+from .node_values import ENVELOPE, Internal, Rejected, is_internal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["AdvancedCodec"]
+
+_LENGTH: Final = struct.Struct(">I")
+_FIRST: Final = 0xFF
+_VERSIONS: Final = range(13, 17)
+
+# Bun begins with the kind of its message, 1, and its version, 1 as a little-endian number: read as
+# one of V8's lengths that is this many bytes.
+_BUN_FIRST: Final = 1
+_BUN_GREETING: Final = 0x01010000
+
+# A message that is larger is read where it is; a byte of `bytes` is quicker to get at.
+_COPIED: Final = 1 << 15
+
+
+class AdvancedCodec:
+    """One end's encoder and decoder. Implements `NodeCodec`.
+
+    Args:
+      message_type: what received messages are converted to; `typing.Any` leaves them as they are.
+      max_message_size: bytes of a message, without its length.
+      is_handle: tells what Node can take beside a message only.
+    """
+
+    def __init__(
+        self, message_type: Any, max_message_size: int, is_handle: Callable[[Any], bool]
+    ) -> None:
+        self.message_type = message_type
+        self._max_size = max_message_size
+        self._is_handle = is_handle
+        self._pending = bytearray()
+        try:
+            msgspec.convert(None, message_type, dec_hook=check_handle_type)
+        except msgspec.ValidationError:
+            pass  # it is a type, and None is not of it
+        except TypeError as exc:
+            raise TypeError(f"message_type can't be decoded to: {exc}") from exc
+
+    # Out --------------------------------------------------------------------------------------
+
+    def encode(self, message: Any) -> bytes:
+        return self._encode(message, message, self._max_size)
+
+    def encode_handle(self, members: Mapping[str, str], message: Any) -> bytes:
+        frame = {"cmd": "NODE_HANDLE", **members, "msg": message}
+        return self._encode(frame, message, self._max_size + ENVELOPE)
+
+    def encode_internal(self, members: Mapping[str, Any]) -> bytes:
+        return self._encode(dict(members), None, self._max_size + ENVELOPE)
+
+    def _encode(self, value: Any, message: Any, most: int) -> bytes:
+        writer = Writer(self._is_handle, message)
+        try:
+            writer.encode_object(value)
+        except (UnsupportedMessage, UnsupportedHandle):
+            raise
+        except Exception as exc:
+            raise UnsupportedMessage(
+                f"can't send {type(message).__name__!r}: {_reason(exc)}"
+            ) from exc
+        frame = writer.frame()
+        if len(frame) - _LENGTH.size > most:
+            raise MessageTooLarge(
+                f"the message has {len(frame) - _LENGTH.size} bytes,"
+                f" and max_message_size is {self._max_size}"
+            )
+        return frame
+
+    # In ---------------------------------------------------------------------------------------
+
+    def feed(self, data: memoryview) -> tuple[list[Any], bool]:
+        values: list[Any] = []
+        if not self._pending:
+            self._pending += data[self._take(data, values) :]
+        else:
+            self._pending += data
+            with memoryview(self._pending) as pending:
+                taken = self._take(pending, values)
+            if taken == len(self._pending):
+                self._pending = bytearray()
+            elif taken:
+                self._pending = self._pending[taken:]
+        return values, not any(map(_is_special, values))
+
+    def _take(self, data: memoryview, values: list[Any]) -> int:
+        """Read the frames that are complete; how many bytes they have."""
+        start = 0
+        while len(data) - start >= _LENGTH.size:
+            size = self._check_head(data[start : start + 6])
+            end = start + _LENGTH.size + size
+            if end > len(data):
+                break
+            payload: Any = data[start + _LENGTH.size : end]
+            values.append(self._read(bytes(payload) if size <= _COPIED else payload))
+            start = end
+        return start
+
+    def _check_head(self, head: memoryview) -> int:
+        """A frame's length. Whatever can be wrong with it is found before there is more of it."""
+        size: int = _LENGTH.unpack_from(head)[0]
+        first = head[4] if len(head) > 4 else None
+        too_large = size > self._max_size + ENVELOPE
+        if first == _BUN_FIRST or (
+            size == _BUN_GREETING and (too_large or first not in (None, _FIRST))
+        ):
+            raise ProtocolError(
+                "the peer writes Bun's own format, not V8's; with it use serialization='json'"
+            )
+        if size < 2:
+            raise ProtocolError(f"the peer sent a message of {size} bytes, which can't be one")
+        if too_large:
+            self._refuse_size(size)
+        if len(head) == 6 and (head[4] != _FIRST or head[5] not in _VERSIONS):
+            raise ProtocolError(
+                f"the peer sent a message that begins with {bytes(head[4:]).hex(' ')};"
+                " V8's serialization, versions 13 to 16, is understood"
+            )
+        return size
+
+    def _refuse_size(self, size: int) -> NoReturn:
+        raise ProtocolError(
+            f"the peer announced a message of {size} bytes; {self._max_size} are allowed"
+        )
+
+    def _read(self, payload: Any) -> Any:
+        try:
+            value = Reader(payload, payload[1], self._max_size).read()
+        except RecursionError:
+            return Rejected(InvalidMessage("the message is nested too deeply"))
+        except Unwelcome as exc:
+            return Rejected(InvalidMessage(f"the message can't be received: {exc}"))
+        except Exception as exc:
+            # A malformed message can make anything go wrong. What it was would be shown, too,
+            # if this were its cause, and it may be long.
+            raise ProtocolError(f"the peer sent a malformed message: {_reason(exc)}") from None
+        if is_internal(value):
+            return Internal(value)
+        if len(payload) > self._max_size:
+            self._refuse_size(len(payload))
+        if self.message_type is Any:
+            return value
+        try:
+            return self._convert(value)
+        except InvalidMessage as exc:
+            return Rejected(exc)
+
+    def convert(self, message: Any, handle: Any) -> Any:
+        if self.message_type is Any:
+            return HandleMessage(message, handle)
+        return self._convert([message, handle])
+
+    def _convert(self, value: Any) -> Any:
+        try:
+            try:
+                return _convert(value, self.message_type, check_handle_type)
+            except msgspec.ValidationError:
+                return self._convert_plain(value)
+        except Exception as exc:
+            raise InvalidMessage(str(exc) or type(exc).__name__) from exc
+
+    def _convert_plain(self, value: Any) -> Any:
+        """Once more, with what msgspec does not know in the place of what it does."""
+        originals: dict[int, tuple[Any, Any]] = {}
+
+        def dec_hook(expected: type, obj: Any) -> Any:
+            return check_handle_type(expected, originals.get(id(obj), (obj,))[-1])
+
+        return _convert(_plain(value, originals), self.message_type, dec_hook)
+
+    def incomplete(self) -> str | None:
+        have = len(self._pending)
+        if not have:
+            return None
+        if have < _LENGTH.size:
+            return f"{have} of {_LENGTH.size} bytes of a message's length"
+        [size] = _LENGTH.unpack_from(self._pending)
+        return f"{have - _LENGTH.size} of {size} bytes of a message"
+
+
+def _is_special(value: Any) -> bool:
+    return type(value) is Internal or type(value) is Rejected
+
+
+def _reason(exc: Exception) -> str:
+    # The text of v8serialize's own errors contains all that was to be read.
+    text = exc.args[0] if isinstance(exc, V8SerializeError) else exc
+    return str(text) or type(exc).__name__
+
+
+def _convert(value: Any, message_type: Any, dec_hook: Callable[[type, Any], Any]) -> Any:
+    return msgspec.convert(value, message_type, str_keys=True, dec_hook=dec_hook)
+
+
+def _plain(value: Any, originals: dict[int, tuple[Any, Any]]) -> Any:
+    """A value in the types that msgspec converts from, as near to JSON's as can be."""
+    made: Any
+    if isinstance(value, (dict, js.Map)):
+        made = {
+            key: _plain(item, originals) for key, item in value.items() if item is not js.undefined
+        }
+        if type(value) is dict:
+            return made
+    elif isinstance(value, (list, js.Set)):
+        made = [_plain(item, originals) for item in value]
+        if type(value) is list:
+            return made
+    elif isinstance(value, (js.Uint8Array, js.Uint8ClampedArray, js.ArrayBuffer, js.DataView)):
+        made = bytearray(value)
+    elif isinstance(value, js.TypedArray):
+        made = value.tolist()
+    elif value is js.undefined:
+        return None
+    elif isinstance(value, js.Boxed):
+        return value.value
+    else:
+        return value
+    originals[id(made)] = (made, value)
+    return made
