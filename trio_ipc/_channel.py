@@ -66,7 +66,8 @@ class ChannelStatistics:
     """Bytes that are committed and that the kernel has not taken yet."""
 
     credit: int | float
-    """Messages that may be sent at once: what the peer has granted and was not used yet."""
+    """Messages that may be sent at once: what the peer has granted and was not used yet. Towards
+    Node, which grants none, ``math.inf``, or 0 while too many bytes are unsent."""
 
 
 class _End:
@@ -221,6 +222,9 @@ class SendChannel(_Half, trio.abc.SendChannel[SendT]):
         committed before it, whatever becomes of the caller. When it raises, `trio.Cancelled`
         included, nothing was sent, and every handle is still the caller's.
 
+        With a handle, towards Node, it returns when the peer has acknowledged it; a cancellation
+        that comes so late can't undo the sending, and is left to the next checkpoint.
+
         Args:
           message: anything the serialization takes, with handles anywhere inside.
           handle: if given, the other side receives ``HandleMessage(message, handle)``. It is the
@@ -236,6 +240,7 @@ class SendChannel(_Half, trio.abc.SendChannel[SendT]):
           trio.ClosedResourceError: this half was closed, before or meanwhile.
           trio.BrokenResourceError: the peer is gone or receives no more; `ProtocolError` if it
               broke the rules.
+          HandleNotDelivered: a Node peer did not take the handle.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         connection = self._connection

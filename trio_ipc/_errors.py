@@ -51,7 +51,11 @@ class InvalidMessage(ValueError):
 
 
 class HandleNotDelivered(OSError):
-    """The handle did not reach the peer and is still the caller's."""
+    """The handle did not reach the peer and is still the caller's.
+
+    Only in Node's protocol, where a handle is acknowledged: the peer has refused it four times, or
+    not answered in 30 seconds. The channel goes on.
+    """
 
 
 class ProtocolError(trio.BrokenResourceError):

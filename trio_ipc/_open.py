@@ -98,9 +98,11 @@ def open_child(
             ``node``, anything else is a program. It opens its end with `open_parent`;
           * a command, as a sequence of strings.
       args: for a function its arguments: messages, which may contain handles; for a path strings.
-      protocol: ``"native"`` between two trio_ipc processes; None goes by the target. ``"node"``,
-          for Node programs, is reserved and raises `NotImplementedError` so far.
-      serialization: ``"msgpack"`` for the native protocol.
+      protocol: ``"native"`` between two trio_ipc processes, ``"node"`` with a program that uses
+          Node's ``process.send`` and ``process.on('message')``; None goes by the target. What is
+          different with Node: see docs/node.md.
+      serialization: ``"msgpack"`` for the native protocol; for Node's, as in Node, ``"json"``, the
+          default, or ``"advanced"``, which needs ``pip install trio-ipc[advanced]``.
       message_type: what is received here must be of this type, any that `msgspec` can decode.
       child_message_type: the same at the other end, for a function child.
       max_buffer_size: messages that may wait unreceived, in each direction: an int >= 0 or
@@ -119,6 +121,7 @@ def open_child(
 
     Raises:
       TypeError, ValueError: the target or an option makes no sense.
+      ImportError: of a package that the serialization needs.
       OSError: the child can't be started.
       UnsupportedMessage, UnsupportedHandle, MessageTooLarge: an argument of a function child can't
           be sent; nothing was started.
@@ -152,6 +155,9 @@ def open_parent(
 ) -> AbstractAsyncContextManager[Channel[Any, Any]]:
     """Open the channel that this process was started with: the child's side, for a script.
 
+    The parent is `open_child`, or a Node program that uses ``child_process.fork()``, or ``spawn()``
+    with ``'ipc'`` in its ``stdio``.
+
     ::
 
         async with trio_ipc.open_parent() as parent:
@@ -160,22 +166,25 @@ def open_parent(
 
     Leaving the block normally, what was sent is written first, however long the parent takes to
     read; leaving it by an exception or a cancellation, for one second at most. When the parent
-    dies, ``receive`` raises `trio.BrokenResourceError`. Entering and leaving are checkpoints.
+    dies, ``receive`` raises `trio.BrokenResourceError`; if it is Node, `trio.EndOfChannel`.
+    Entering and leaving are checkpoints.
 
     The environment variables that tell of the channel are consumed, and its descriptor is closed
     on exec: children of this process find neither.
 
     Args:
       message_type: what is received here must be of this type, any that `msgspec` can decode.
-      max_buffer_size: messages that may wait here unreceived; None takes the parent's.
-      max_message_size: bytes of one serialized message; None takes the parent's.
-      max_handles: handles in one message; None takes the parent's.
+      max_buffer_size: messages that may wait here unreceived; None takes the parent's. A Node
+          parent has no limits: then None means what it means in `open_child`.
+      max_message_size: bytes of one serialized message; None the same.
+      max_handles: handles in one message; None the same.
 
     Returns:
       an async context manager for a `Channel`.
 
     Raises:
       NoParent: the process was not started with a channel, or it was opened already.
+      ImportError: of a package that the serialization of a Node parent needs.
       TypeError, ValueError: an option makes no sense.
       NotImplementedError: on Windows.
     """
