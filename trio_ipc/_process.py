@@ -211,6 +211,7 @@ def claim_node_socket() -> socket.socket:
     """
     found = os.environ.pop(NODE_CHANNEL)
     os.environ.pop(NODE_SERIALIZATION, None)
+    os.environ.pop(CHANNEL, None)
     if not found.isascii() or not found.isdecimal():
         raise NoParent(f"{NODE_CHANNEL}={found!r} is no channel: not a number")
     sock = _adopt(int(found), f"{NODE_CHANNEL}={found!r}")
