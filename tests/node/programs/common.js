@@ -1,0 +1,93 @@
+'use strict';
+
+const assert = require('node:assert');
+const { fork } = require('node:child_process');
+const { on, once } = require('node:events');
+const fs = require('node:fs');
+
+const expectations = [];
+
+process.on('exit', (code) => {
+  if (code !== 0) return;
+  for (const { name, wanted, calls } of expectations) {
+    if (calls !== wanted) {
+      console.error(`${name} was called ${calls} times instead of ${wanted}`);
+      process.exitCode = 1;
+    }
+  }
+});
+
+/** A function that has to be called so many times before the process exits. */
+function mustCall(f = () => {}, wanted = 1) {
+  const expectation = { name: f.name || f.toString(), wanted, calls: 0 };
+  expectations.push(expectation);
+  return function(...args) {
+    expectation.calls++;
+    return f.apply(this, args);
+  };
+}
+
+/** A function that fails the process when it is called. */
+function mustNotCall(why = 'this was not to be called') {
+  return (...args) => assert.fail(`${why}, with ${JSON.stringify(args)}`);
+}
+
+/** Play one of the roles, the one that the command line names. If it is async, it has to come to
+ * its end: Node exits with status 0 when nothing is left that could resolve a promise. */
+function run(roles) {
+  const [, , role, ...args] = process.argv;
+  const result = roles[role](...args);
+  if (result instanceof Promise) result.then(mustCall(function theEndOfTheRole() {}));
+}
+
+/** A function that returns the next message and its handle. None is lost between two calls. */
+function inbox(emitter) {
+  const events = on(emitter, 'message');
+  return async () => (await events.next()).value;
+}
+
+/** A function that returns the next message, which has no handle. */
+function plainInbox(emitter) {
+  const next = inbox(emitter);
+  return async () => {
+    const [message, handle] = await next();
+    assert.strictEqual(handle, undefined);
+    return message;
+  };
+}
+
+/** Fork what the command line names; it has to exit with status 0, and `ended` says when. */
+function start(role, { args = [], ended = [0, null], ...options } = {}) {
+  const [, , , interpreter, script] = process.argv;
+  const child = fork(script, [role, ...args], { execPath: interpreter, execArgv: [], ...options });
+  child.ended = once(child, 'exit').then(mustCall(function theChildsExit(how) {
+    assert.deepStrictEqual(how, ended);
+  }));
+  return child;
+}
+
+/** Wait for a line on stdin, without letting anything else happen meanwhile. */
+function blockUntilTold() {
+  const one = Buffer.alloc(1);
+  for (;;) {
+    try {
+      if (fs.readSync(0, one) === 0 || one[0] === 10) return;
+    } catch (error) {
+      if (error.code !== 'EAGAIN') throw error;
+    }
+  }
+}
+
+/** Say a line on stdout at once: the process may be blocked, or gone, a moment later. */
+function say(line) {
+  fs.writeSync(1, `${line}\n`);
+}
+
+/** How many descriptors this process has open. */
+function descriptors() {
+  return fs.readdirSync('/proc/self/fd').length;
+}
+
+module.exports = {
+  blockUntilTold, descriptors, inbox, mustCall, mustNotCall, plainInbox, run, say, start,
+};
