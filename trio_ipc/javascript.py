@@ -17,15 +17,17 @@ from __future__ import annotations
 import array
 from collections import UserDict
 from collections.abc import (
+    ItemsView,
     Iterable,
     Iterator,
     Mapping,
     MutableMapping,
     MutableSet,
     Set as AbstractSet,
+    ValuesView,
 )
 from reprlib import recursive_repr
-from typing import Any, Final, TypeVar, final
+from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
 __all__ = [
     "Array",
@@ -123,8 +125,11 @@ def _key_of(value: Any) -> Any:
     kind = type(value)
     if kind is str:
         return value
-    if kind is bool or kind is BigInt:
-        return _Key(kind, int(value))
+    if kind is bool:
+        return _Key(bool, value)
+    if kind is BigInt:
+        # A peer can choose integers that all have one hash, and so make a dictionary slow.
+        return _Key(kind, value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True))
     if kind is float and value != value:
         return _Key(float, "NaN")
     try:
@@ -132,6 +137,20 @@ def _key_of(value: Any) -> Any:
     except TypeError:
         return _Key(id, id(value))
     return value
+
+
+class _MapItems(ItemsView[K, V]):
+    _mapping: Map[K, V]
+
+    def __iter__(self) -> Iterator[tuple[K, V]]:
+        return iter(self._mapping._items.values())
+
+
+class _MapValues(ValuesView[V]):
+    _mapping: Map[Any, V]
+
+    def __iter__(self) -> Iterator[V]:
+        return (value for _, value in self._mapping._items.values())
 
 
 class Map(MutableMapping[K, V]):
@@ -167,7 +186,7 @@ class Map(MutableMapping[K, V]):
             raise KeyError(key) from None
 
     def __iter__(self) -> Iterator[K]:
-        return iter([key for key, _ in self._items.values()])
+        return (key for key, _ in self._items.values())
 
     def __len__(self) -> int:
         return len(self._items)
@@ -185,6 +204,14 @@ class Map(MutableMapping[K, V]):
     @recursive_repr("Map(...)")
     def __repr__(self) -> str:
         return f"Map({list(self._items.values())!r})"
+
+    # The inherited ones look up each key. Keys that are one to Python can be found only once.
+
+    def items(self) -> ItemsView[K, V]:
+        return _MapItems(self)
+
+    def values(self) -> ValuesView[V]:
+        return _MapValues(self)
 
     def _receive(self, key: K, value: V) -> None:
         # Two keys that are one to Python, such as two equal buffers, stay two.
@@ -416,7 +443,15 @@ class DataView(bytearray):
         return f"DataView({bytes(self)!r})"
 
 
-class TypedArray(array.array):  # type: ignore[type-arg]
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    _Items = array.array[Any]
+else:
+    _Items = array.array  # which can't be subscripted before Python 3.12
+
+
+class TypedArray(_Items):
     """What the typed arrays have in common: they are an `array.array`.
 
     They have items and a length, take and give `bytes` (`tobytes`, `memoryview`), and NumPy takes
@@ -428,8 +463,8 @@ class TypedArray(array.array):  # type: ignore[type-arg]
 
     _typecode = ""
 
-    def __new__(cls, items: Iterable[float] | bytes = ()) -> Any:
-        made: Any = super().__new__(cls, cls._typecode)
+    def __new__(cls, items: Iterable[float] | bytes = ()) -> Self:
+        made = super().__new__(cls, cls._typecode)
         if isinstance(items, (bytes, bytearray, memoryview)):
             made.frombytes(items)
         else:

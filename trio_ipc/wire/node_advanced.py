@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AdvancedCodec"]
 
+_SPECIAL: Final[set[type]] = {Internal, Rejected}
 _LENGTH: Final = struct.Struct(">I")
 _FIRST: Final = 0xFF
 _VERSIONS: Final = range(13, 17)
@@ -112,7 +113,7 @@ class AdvancedCodec:
                 self._pending = bytearray()
             elif taken:
                 self._pending = self._pending[taken:]
-        return values, not any(map(_is_special, values))
+        return values, _SPECIAL.isdisjoint(map(type, values))
 
     def _take(self, data: memoryview, values: list[Any]) -> int:
         """Read the frames that are complete; how many bytes they have."""
@@ -207,10 +208,6 @@ class AdvancedCodec:
             return f"{have} of {_LENGTH.size} bytes of a message's length"
         [size] = _LENGTH.unpack_from(self._pending)
         return f"{have - _LENGTH.size} of {size} bytes of a message"
-
-
-def _is_special(value: Any) -> bool:
-    return type(value) is Internal or type(value) is Rejected
 
 
 def _reason(exc: Exception) -> str:

@@ -8,6 +8,8 @@ writes; and what it takes on trust has to be checked here, since the peer may be
 
 from __future__ import annotations
 
+import math
+import operator
 import struct
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Final
@@ -170,6 +172,8 @@ def _hole(reader: Reader) -> Any:
 
 def _int32(reader: Reader) -> int:
     number: int = reader.stream.read_varint(32)
+    if number >> 32:
+        raise ValueError("a number has more than 32 bits")
     return -(number >> 1) - 1 if number & 1 else number >> 1
 
 
@@ -180,7 +184,7 @@ def _uint32(reader: Reader) -> Any:
 def _number(reader: Reader) -> int | float:
     number: float = reader.stream.read_double()
     if number.is_integer() and -_SAFE <= number <= _SAFE:
-        return int(number) if number or struct.pack("<d", number)[7] == 0 else number
+        return int(number) if number or math.copysign(1, number) > 0 else number
     return number
 
 
@@ -256,7 +260,7 @@ def _sparse_array(reader: Reader) -> Any:
             raise ValueError("an array has an index beyond its length")
         present[key] = value
     # V8 takes this form also for arrays that once had holes, ``new Array(3).fill(0)``.
-    if len(present) == length and all(map(int.__eq__, present, range(length))):
+    if len(present) == length and all(map(operator.eq, present, range(length))):
         items.extend(present.values())
         return items
     made = js.Array(present, length=length)
@@ -358,7 +362,7 @@ def _view(reader: Reader, buffer: js.ArrayBuffer) -> Any:
 
 def _make_view(kind: Any, data: Any) -> Any:
     if kind is js.Float16Array:
-        return kind(struct.unpack(f"<{len(data) // 2}e", data))
+        return kind(item for [item] in struct.iter_unpack("=e", data))
     return kind(data)
 
 

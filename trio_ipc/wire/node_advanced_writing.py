@@ -130,7 +130,7 @@ class Writer:
         if set(map(type, items)) - {str}:
             # Two properties of one name, 1 and "1", end the Node process that reads them.
             items = {_name(key): item for key, item in items.items()}
-        if value is self._message and is_internal(dict(items)):
+        if value is self._message and is_internal({"cmd": _text(items.get("cmd"))}):
             raise UnsupportedMessage("a `cmd` that begins with 'NODE_' is reserved for Node")
         self.stream.write_js_object(items.items(), ctx=self, identity=value)
 
@@ -140,7 +140,7 @@ class Writer:
             for kind, write in _KINDS:
                 if isinstance(value, kind):
                     return write(self, value)
-            self._check_handle(value)
+        self._check_handle(value)
         plain = _to_builtins(value, self._check_part)
         if value is self._message:
             self._message = plain
@@ -207,6 +207,10 @@ def _name(key: Any) -> str:
             f"a property can't be named by a {type(key).__name__!r}; a javascript.Map can"
         ) from None
     return str(name)
+
+
+def _text(value: Any) -> Any:
+    return value.value if isinstance(value, enum.Enum) else value
 
 
 def _constant(tag: Any) -> Callable[[Writer, Any], None]:
@@ -298,7 +302,7 @@ def _bytearray(writer: Writer, value: bytearray) -> None:
 def _memoryview(writer: Writer, value: memoryview) -> None:
     if not writer.referred(value):
         code = value.format.lstrip("@=<")
-        writer.view(value, _BUFFER if code in ("B", "c") else _FORMATS[code], value)
+        writer.view(value, _BUFFER if code in ("B", "c") else _code_of(code), value)
 
 
 def _typed_array(writer: Writer, value: Any) -> None:
@@ -306,9 +310,15 @@ def _typed_array(writer: Writer, value: Any) -> None:
         return
     view = memoryview(value)
     if type(value) is js.Float16Array:
-        view = memoryview(struct.pack(f"<{len(value)}e", *value))
+        view = memoryview(struct.pack(f"={len(value)}e", *value))
     code = _CODES.get(type(value))
-    writer.view(value, _FORMATS[value.typecode] if code is None else code, view)
+    writer.view(value, _code_of(value.typecode) if code is None else code, view)
+
+
+def _code_of(format: str) -> int:
+    if format not in _FORMATS:
+        raise TypeError(f"there is no typed array for items of the format {format!r}")
+    return _FORMATS[format]
 
 
 def _data_view(writer: Writer, value: js.DataView) -> None:
@@ -389,11 +399,11 @@ def _error(writer: Writer, value: js.Error) -> None:
 
 def _exception(writer: Writer, value: BaseException) -> None:
     if not writer.referred(value):
-        writer.stream.objects.record_reference(value)
-        _traceback(writer, JSErrorData.from_exception(value))
+        _traceback(writer, JSErrorData.from_exception(value), value)
 
 
-def _traceback(writer: Writer, data: JSErrorData) -> None:
+def _traceback(writer: Writer, data: JSErrorData, identity: Any = None) -> None:
+    writer.stream.objects.record_reference(identity or data)
     _write_error(writer, data, data.name, data.cause is not None)
 
 
