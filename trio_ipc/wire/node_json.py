@@ -66,15 +66,13 @@ class JsonCodec:
         return b'%b,"msg":%b}\n' % (head[:-1], self._encode_text(message))
 
     def encode_internal(self, members: Mapping[str, Any]) -> bytes:
-        return self._encode(members) + b"\n"
+        return self._stringify(members) + b"\n"
 
     def _encode_text(self, message: Any) -> bytes:
         try:
-            try:
-                text = self._encode(message)
-            except UnicodeEncodeError:
-                text = self._encode_surrogates(message)
-            if b"NODE_" in text and is_internal(self._decode_any(text)):
+            text = self._stringify(message)
+            # A msgspec.Raw may hide it in an escape.
+            if (b"NODE_" in text or b"\\u" in text) and is_internal(self._parse(text)[0]):
                 raise UnsupportedMessage("a `cmd` that begins with 'NODE_' is reserved for Node")
             if b"\n" in text:
                 raise UnsupportedMessage("a msgspec.Raw must be a single line")
@@ -97,7 +95,11 @@ class JsonCodec:
             )
         raise TypeError(f"objects of type {type(obj).__name__!r} can't be serialized")
 
-    def _encode_surrogates(self, message: Any) -> bytes:
+    def _stringify(self, message: Any) -> bytes:
+        try:
+            return self._encode(message)
+        except UnicodeEncodeError:
+            pass
         # msgspec encodes nothing that is not UTF-8; `JSON.stringify` escapes lone surrogates.
         plain = msgspec.to_builtins(message, str_keys=True, enc_hook=self._refuse_object)
         return json.dumps(_nulls_for_nans(plain), allow_nan=False, separators=(",", ":")).encode()
@@ -155,7 +157,9 @@ class JsonCodec:
         except ProtocolError:
             raise
         except Exception as exc:  # the user's own type may raise anything in its __post_init__
-            return [Rejected(InvalidMessage(str(exc) or type(exc).__name__))]
+            error = InvalidMessage(str(exc) or type(exc).__name__)
+            error.__cause__ = exc
+            return [Rejected(error)]
 
     def _parse(self, line: bytes) -> tuple[Any, bool]:
         """The value of a line, and whether msgspec can decode it.
