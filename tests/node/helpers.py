@@ -10,11 +10,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import trio
+from trio.testing import open_stream_to_socket_listener
 
 import trio_ipc
 
@@ -48,6 +50,22 @@ def open_script(
     """A Python child that is spoken to as if it was a Node program."""
     script = [sys.executable, str(SCRIPTS / file), role, *args]
     return trio_ipc.open_child(script, protocol="node", **options)
+
+
+@asynccontextmanager
+async def connection() -> AsyncIterator[tuple[trio.SocketStream, trio.SocketStream]]:
+    """A connection to hand over, and its client."""
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        client = await open_stream_to_socket_listener(listener)
+        accepted = await listener.accept()
+    async with accepted, client:
+        yield accepted, client
+
+
+async def read_all(stream: trio.abc.ReceiveStream) -> bytes:
+    """All that comes until the other end has ended."""
+    return b"".join([chunk async for chunk in stream])
 
 
 async def run_parent(node: str, name: str, role: str, *args: str) -> str:

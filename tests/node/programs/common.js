@@ -4,6 +4,7 @@ const assert = require('node:assert');
 const { fork } = require('node:child_process');
 const { on, once } = require('node:events');
 const fs = require('node:fs');
+const net = require('node:net');
 
 const expectations = [];
 
@@ -83,11 +84,54 @@ function say(line) {
   fs.writeSync(1, `${line}\n`);
 }
 
+/** A server that listens somewhere, on 127.0.0.1 if nothing is said. */
+async function listening(where = { port: 0, host: '127.0.0.1' }, options = {}) {
+  const server = net.createServer(options);
+  server.listen(where);
+  await once(server, 'listening');
+  return server;
+}
+
+/** A connection of this process with itself: its two ends, and the server that accepted one. */
+async function connection(where, options = {}) {
+  const server = await listening(where, { pauseOnConnect: true, ...options });
+  const address = server.address();
+  const client = net.connect(typeof address === 'string' ? { path: address } : address.port);
+  const [[accepted]] = await Promise.all([once(server, 'connection'), once(client, 'connect')]);
+  return { accepted, client, server };
+}
+
+/** All that comes until the other end has ended. */
+async function readAll(socket) {
+  let all = '';
+  socket.setEncoding('utf8');
+  for await (const data of socket) all += data;
+  return all;
+}
+
+/** The next piece that comes. */
+async function readSome(socket) {
+  const [data] = await once(socket, 'data');
+  return data.toString();
+}
+
 /** How many descriptors this process has open. */
 function descriptors() {
   return fs.readdirSync('/proc/self/fd').length;
 }
 
 module.exports = {
-  blockUntilTold, descriptors, inbox, mustCall, mustNotCall, plainInbox, run, say, start,
+  blockUntilTold,
+  connection,
+  descriptors,
+  inbox,
+  listening,
+  mustCall,
+  mustNotCall,
+  plainInbox,
+  readAll,
+  readSome,
+  run,
+  say,
+  start,
 };
