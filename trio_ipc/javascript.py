@@ -290,7 +290,7 @@ class Array(UserDict[Any, V]):
         super().__init__(dict(items))
         if length is None:
             length = max((key + 1 for key in self if isinstance(key, int)), default=0)
-        self.length = length
+        self.length: int = length
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Array):
@@ -312,7 +312,7 @@ class Date:
     __slots__ = ("milliseconds",)
 
     def __init__(self, milliseconds: float) -> None:
-        self.milliseconds = milliseconds
+        self.milliseconds: float = milliseconds
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Date):
@@ -344,8 +344,8 @@ class RegExp:
             raise ValueError(f"invalid flags of a regular expression: {flags!r}")
         if "u" in flags and "v" in flags:
             raise ValueError("a regular expression can't have both the flags 'u' and 'v'")
-        self.source = source
-        self.flags = "".join(sorted(flags))
+        self.source: str = source
+        self.flags: str = "".join(sorted(flags))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, RegExp):
@@ -383,11 +383,11 @@ class Error(Exception):
         **cause: Any,
     ) -> None:
         super().__init__(message)
-        self.message = message
-        self.name = name
-        self.stack = stack
-        self.has_cause = "cause" in cause
-        self.cause = cause.pop("cause", None)
+        self.message: str | None = message
+        self.name: str = name
+        self.stack: str | None = stack
+        self.has_cause: bool = "cause" in cause
+        self.cause: Any = cause.pop("cause", None)
         if cause:
             raise TypeError(f"unexpected keyword arguments: {', '.join(cause)}")
 
@@ -409,7 +409,7 @@ class Boxed:
     __slots__ = ("value",)
 
     def __init__(self, value: bool | float | str) -> None:
-        self.value = value
+        self.value: bool | float | str = value
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Boxed):

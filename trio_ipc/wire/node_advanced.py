@@ -224,14 +224,17 @@ def _plain(value: Any, originals: dict[int, tuple[Any, Any]]) -> Any:
     """A value in the types that msgspec converts from, as near to JSON's as can be."""
     made: Any
     if isinstance(value, (dict, js.Map)):
-        made = {
-            key: _plain(item, originals) for key, item in value.items() if item is not js.undefined
-        }
-        if type(value) is dict:
-            return made
+        items = [
+            (key, _plain(item, originals))
+            for key, item in value.items()
+            if item is not js.undefined
+        ]
+        if isinstance(value, dict):
+            return dict(items)
+        made = js.Map(items)
     elif isinstance(value, (list, js.Set)):
         made = [_plain(item, originals) for item in value]
-        if type(value) is list:
+        if isinstance(value, list):
             return made
     elif isinstance(value, (js.Uint8Array, js.Uint8ClampedArray, js.ArrayBuffer, js.DataView)):
         made = bytearray(value)
