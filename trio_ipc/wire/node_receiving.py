@@ -52,6 +52,7 @@ class Receiving:
         self._view = memoryview(bytearray(READ_SIZE))
         self.buffers: list[memoryview] = [self._view]
         self._tokens: deque[Token] = deque()
+        self._is_bereft = False
         # What has arrived and what was taken; and how many bytes each read brought.
         self._arrived = self._taken = self._bytes_unread = 0
         self._reads: deque[tuple[int, int]] = deque()
@@ -77,6 +78,9 @@ class Receiving:
         """
         overdue = len(self._tokens)
         if tokens:
+            # They ride on the first byte of their frames. Of one that had begun before, the kernel
+            # has lost its own, and it must not get another one's.
+            self._is_bereft = not overdue and self.codec.incomplete() is not None
             self._tokens.extend(tokens)
         values, plain = self.codec.feed(self._view[:count])
         before = len(self.unread)
@@ -86,6 +90,7 @@ class Receiving:
         else:
             for value in values:
                 self._receive(value)
+                self._is_bereft = False
                 # It belongs to a frame that began in the read that brought it.
                 if overdue and len(self._tokens) == overdue + len(tokens):
                     self._refuse_surplus()
@@ -118,7 +123,7 @@ class Receiving:
     def _receive_handle(self, members: dict[str, Any]) -> None:
         if self.limits.max_handles < 1:
             raise ProtocolError("the peer sent a handle, and max_handles is 0")
-        if not self._tokens:
+        if not self._tokens or self._is_bereft:
             self._reply({"cmd": "NODE_HANDLE_NACK"})
             return
         message: Any = members.get("msg")
