@@ -126,3 +126,7 @@ async def echo(parent: Parent) -> None:
         await parent.send(message)
         if isinstance(message, trio_ipc.HandleMessage):
             message.handle.close()
+
+
+async def receive_once(parent: trio_ipc.Channel[Any, Any]) -> None:
+    await parent.receive()

@@ -317,3 +317,21 @@ async def test_ctrl_c_before_any_step_of_any_task_leaves_nothing_behind() -> Non
 async def test_ctrl_c_at_any_time_leaves_nothing_behind() -> None:
     """With a real child, and handles under way."""
     assert await interrupts("times", "1", "15") == 15
+
+
+async def test_the_end_of_a_child_that_failed_is_a_symptom() -> None:
+    # In Node's protocol there is no goodbye, so that the end comes before anything is known of why.
+    failing = [sys.executable, "-c", "import os; os._exit(3)"]
+    with pytest.raises(trio_ipc.ChildFailed) as caught:
+        async with trio_ipc.open_child(failing, protocol="node") as child:
+            with pytest.raises(trio.EndOfChannel):
+                await child.receive()
+            await child.receive()
+    assert caught.value.returncode == 3
+
+
+async def test_a_child_that_does_not_expect_the_end_has_failed() -> None:
+    with pytest.raises(trio_ipc.ChildFailed) as caught:
+        async with trio_ipc.open_child(children.receive_once):
+            pass
+    assert "EndOfChannel" in str(caught.value.remote_traceback)
