@@ -53,8 +53,9 @@ class Receiving:
         self.buffers: list[memoryview] = [self._view]
         self._tokens: deque[Token] = deque()
         self._is_bereft = False
-        # What has arrived and what was taken; and how many bytes each read brought.
-        self._arrived = self._taken = self._bytes_unread = 0
+        # What has arrived and what was taken; and how many bytes that was, read by read. Those of
+        # a message that is not complete don't count yet: nobody could take them.
+        self._arrived = self._taken = self._bytes_unread = self._bytes_begun = 0
         self._reads: deque[tuple[int, int]] = deque()
         self.accounts = Accounts(self.kinds.is_open)
 
@@ -97,9 +98,13 @@ class Receiving:
                 overdue = 0
         if self._tokens and (len(self._tokens) > 1 or self.codec.incomplete() is None):
             self._refuse_surplus()
-        self._arrived += len(self.unread) - before
-        self._bytes_unread += count
-        self._reads.append((self._arrived, count))
+        self._bytes_begun += count
+        if len(self.unread) > before:
+            self._arrived += len(self.unread) - before
+            self._bytes_unread += self._bytes_begun
+            self._reads.append((self._arrived, self._bytes_begun))
+        if values or self.codec.incomplete() is None:
+            self._bytes_begun = 0
         self._account_for_taken()
 
     def _refuse_surplus(self) -> None:
