@@ -9,6 +9,8 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from .node_values import ENVELOPE
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -32,8 +34,8 @@ class Accounts:
 
     def hold(self, key: object, handle: Any) -> None:
         """A socket has arrived; ``key`` names its server, if it has one."""
-        if not isinstance(key, str):
-            return
+        if not isinstance(key, str) or len(key) > ENVELOPE:
+            return  # nobody can ask for it
         if key not in self._held:
             self._held = {known: held for known, held in self._held.items() if held}
             self._held[key] = weakref.WeakSet()

@@ -42,6 +42,7 @@ class Receiving:
     codec: NodeCodec
     limits: Limits
     kinds: NodeHandleKinds
+    must_push: bool
 
     def _start_receiving(self) -> None:
         self.peer_ended = False
@@ -164,6 +165,7 @@ class Receiving:
         else:
             self.accounts.closing.add(key)
             self.settle_accounts()
+            self.must_push = True  # or nobody would look when the last of them is closed
 
     def settle_accounts(self) -> None:
         """Answer those who wait until all sockets of their servers are closed here."""
