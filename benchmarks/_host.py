@@ -47,12 +47,14 @@ class Contestant:
       cpus: how many CPUs it and its peer have: 1 to share, 2 for one each; None for any that the
           kernel sees fit.
       count: how many operations to do in one turn, with no others before; None to find out.
+      warm_up: how many turns come before the first one that counts.
     """
 
     maker: Callable[..., AbstractContextManager[Any] | AbstractAsyncContextManager[Any]]
     args: tuple[Any, ...] = ()
     cpus: int | None = None
     count: int | None = None
+    warm_up: int = 1
 
     def __str__(self) -> str:
         return f"{self.maker.__module__}.{self.maker.__qualname__}{self.args or '()'}"

@@ -101,7 +101,8 @@ def _turn(host: Host, count: int) -> float:
 
 def _calibrate(host: Host, seconds: float) -> int:
     """How many operations take so long. Warms everything up besides."""
-    host.run(host.contestant.count or 1)  # which waits for the peer to start
+    for _ in range(host.contestant.warm_up):
+        host.run(host.contestant.count or 1)  # which waits for the peer to start
     if host.contestant.count is not None:
         return host.contestant.count
     count = 1

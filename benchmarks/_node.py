@@ -30,6 +30,8 @@ NODE_CHILD = str(PROGRAMS / "child.js")
 NODE_PARENT = str(PROGRAMS / "parent.js")
 TRIO_CHILD = "benchmarks._node_child"
 
+COMPILED = 4000
+
 # What a line of the result is called, who is ours, and who is not.
 Duel = tuple[str, Contestant, Rival]
 
@@ -48,7 +50,8 @@ def node_x_node(
     work: str, target: Target | None = None, *, cpus: int | None = None, count: int | None = None
 ) -> Rival:
     """Node with itself, the rival of all of ours."""
-    contestant = Contestant(node_parent, (work, "node", NODE_CHILD, work), cpus, count)
+    args = (work, "node", NODE_CHILD, work)
+    contestant = Contestant(node_parent, args, cpus, count, _warm_up(count))
     return Rival("Node x Node", contestant, target)
 
 
@@ -57,14 +60,19 @@ def node_x_trio(
 ) -> Contestant:
     """A parent of Node with a child of ours, which may have several ways to do its work."""
     command = (sys.executable, "-m", TRIO_CHILD, variant or work)
-    return Contestant(node_parent, (work, *command), cpus, count)
+    return Contestant(node_parent, (work, *command), cpus, count, _warm_up(count))
 
 
 def trio_x_node(
     work: str, variant: str | None = None, *, cpus: int | None = None, count: int | None = None
 ) -> Contestant:
     """The other way round."""
-    return Contestant(trio_parent, (variant or work, work), cpus, count)
+    return Contestant(trio_parent, (variant or work, work), cpus, count, _warm_up(count))
+
+
+def _warm_up(count: int | None) -> int:
+    # Node compiles what has run a few thousand times.
+    return 1 if count is None else -(-COMPILED // count)
 
 
 @asynccontextmanager
