@@ -359,6 +359,9 @@ class RegExp:
         return f"RegExp({self.source!r}, {self.flags!r})"
 
 
+_NO_CAUSE: Final[Any] = object()
+
+
 class Error(Exception):
     """An ``Error``, ``TypeError`` and so on. It is received, not raised; you may raise it.
 
@@ -380,16 +383,14 @@ class Error(Exception):
         *,
         name: str = "Error",
         stack: str | None = None,
-        **cause: Any,
+        cause: Any = _NO_CAUSE,
     ) -> None:
         super().__init__(message)
         self.message: str | None = message
         self.name: str = name
         self.stack: str | None = stack
-        self.has_cause: bool = "cause" in cause
-        self.cause: Any = cause.pop("cause", None)
-        if cause:
-            raise TypeError(f"unexpected keyword arguments: {', '.join(cause)}")
+        self.has_cause: bool = cause is not _NO_CAUSE
+        self.cause: Any = cause if self.has_cause else None
 
     def __str__(self) -> str:
         return f"{self.name}: {self.message}" if self.message else self.name
@@ -473,6 +474,14 @@ class TypedArray(_Items):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.tolist()})"
+
+    # The inherited ones make an `array.array`.
+
+    def __copy__(self) -> Self:
+        return type(self)(self.tobytes())
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return type(self)(self.tobytes())
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return type(self), (self.tobytes(),)

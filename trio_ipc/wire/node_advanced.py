@@ -1,8 +1,8 @@
 """Node's ``serialization: 'advanced'``: each message is a length and V8's own serialization.
 
 The length is four bytes, most significant first, and counts what follows: ``FF``, the version of
-the format, and the value. Versions 13 to 16 are read, 15 is written, which every Node, Deno
-included, reads. A malformed frame kills a Node peer, who decodes outside of any try block.
+the format, and the value. Versions 13 to 16 are read; 15 is written, which Node 18 and later, and
+Deno, read. A malformed frame kills a Node peer, who decodes outside of any try block.
 """
 
 from __future__ import annotations
@@ -11,7 +11,13 @@ import struct
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
-from v8serialize import V8SerializeError
+
+try:
+    from v8serialize import V8SerializeError
+except ImportError as exc:
+    raise ImportError(
+        "serialization='advanced' needs the package v8serialize: pip install trio-ipc[advanced]"
+    ) from exc
 
 from .. import javascript as js
 from .._errors import (

@@ -384,7 +384,11 @@ def _host_object(reader: Reader) -> Any:
     return value
 
 
-# What isn't here is never written by a Node process: shared and transferred buffers, WebAssembly.
+def _wasm_module(reader: Reader) -> Any:
+    raise Unwelcome("it contains a WebAssembly.Module, which can't leave its process")
+
+
+# What isn't here is never written by a Node process, such as shared and transferred buffers.
 _READERS: Final[dict[Tag, Callable[[Reader], Any]]] = {
     Tag.kTheHole: _hole,
     Tag.kUndefined: _constant(js.undefined),
@@ -415,4 +419,5 @@ _READERS: Final[dict[Tag, Callable[[Reader], Any]]] = {
     Tag.kResizableArrayBuffer: lambda reader: _array_buffer(reader, resizable=True),
     Tag.kHostObject: _host_object,
     Tag.kError: _error,
+    Tag.kWasmModuleTransfer: _wasm_module,
 }

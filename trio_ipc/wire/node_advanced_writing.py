@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Writer"]
 
-# The length of the frame, and the version that every Node since 16 reads.
+# The length of the frame, and the version that every Node since 18 reads.
 _HEAD: Final = b"\0\0\0\0\xff\x0f"
 
 _SAFE: Final = 2**53 - 1
@@ -198,8 +198,11 @@ def _put_back(plain: Any, unknown: dict[int, tuple[bytes, Any]]) -> Any:
 
 def _name(key: Any) -> str:
     """The name of the property, as in JSON."""
-    if isinstance(key, str) and not isinstance(key, enum.Enum):
-        return str(key)
+    if not isinstance(key, (enum.Enum, bool)):
+        if isinstance(key, str):
+            return str(key)
+        if isinstance(key, int):
+            return int.__repr__(key)
     try:
         [name] = msgspec.to_builtins({key: None}, str_keys=True)
     except TypeError:
@@ -461,7 +464,8 @@ _KINDS: Final[tuple[tuple[Any, Callable[[Writer, Any], None]], ...]] = (
     (BaseException, _exception),
     (str, _str),
     (js.BigInt, _bigint),
-    (int, _int),
+    # In a range, `int` itself is found at once, and a subclass by looking at each member.
+    (int, lambda writer, value: _int(writer, int(value))),
     (float, _float),
     (list, _list),
     (tuple, _tuple),
