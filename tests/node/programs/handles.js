@@ -6,7 +6,7 @@ const { once } = require('node:events');
 const fs = require('node:fs');
 const net = require('node:net');
 const {
-  blockUntilTold, connection, descriptors, inbox, listening, mustCall, mustNotCall, readAll,
+  blockUntilTold, connection, descriptors, inbox, listening, mustCall, readAll,
   readSome, run, say,
 } = require('./common');
 
@@ -329,11 +329,12 @@ run({
     });
     const first = await connection();
     const second = await connection();
+    await once(process, 'message');
+    process.on('message', (message) => process.send(message));
     process.send('one', first.accepted);
     process.send('two');
     process.send('three', second.accepted);
     process.send('four');
-    process.on('message', (message) => process.send(message));
     for (const { client, server } of [first, second]) {
       server.close();
       assert.strictEqual(await readAll(client), 'from the parent');
@@ -341,9 +342,36 @@ run({
     say('both ended');
   },
 
+  async refused_for_good() {
+    let refusals = 0;
+    process.prependListener('internalMessage', (message) => {
+      if (message.cmd !== 'NODE_HANDLE_NACK') return;
+      refusals++;
+      say('refused');
+      blockUntilTold();
+    });
+    process.removeAllListeners('warning');
+    process.on('warning', mustCall(({ name }) => {
+      assert.strictEqual(refusals, 4);
+      say(name);
+    }));
+    const first = await connection();
+    const second = await connection();
+    await once(process, 'message');
+    process.send('one', first.accepted);
+    process.send('two', () => {
+      blockUntilTold();
+      process.send('three', second.accepted);
+    });
+    for (const { client, server } of [first, second]) {
+      server.close();
+      await readAll(client);
+    }
+    say('ended');
+  },
+
   never_answer() {
     say('here');
     blockUntilTold();
-    process.on('message', mustNotCall());
   },
 });
