@@ -68,7 +68,9 @@ async def read_all(stream: trio.abc.ReceiveStream) -> bytes:
     return b"".join([chunk async for chunk in stream])
 
 
-async def run_parent(node: str, name: str, role: str, *args: str) -> str:
+async def run_parent(
+    node: str, name: str, role: str, *args: str, serialization: str = "json"
+) -> str:
     """Run a Node program that starts ``scripts/name.py`` and asserts what it sees of it; what it
     printed."""
     process = await trio.run_process(
@@ -77,7 +79,7 @@ async def run_parent(node: str, name: str, role: str, *args: str) -> str:
         capture_stdout=True,
         capture_stderr=True,
         check=False,
-        env={**os.environ, "PYTHONWARNINGS": "error"},
+        env={**os.environ, "PYTHONWARNINGS": "error", "SERIALIZATION": serialization},
     )
     errors = process.stderr.decode()
     assert (process.returncode, errors) == (0, ""), f"status {process.returncode}\n{errors}"

@@ -60,7 +60,9 @@ function plainInbox(emitter) {
 /** Fork what the command line names; it has to exit with status 0, and `ended` says when. */
 function start(role, { args = [], ended = [0, null], ...options } = {}) {
   const [, , , interpreter, script] = process.argv;
-  const child = fork(script, [role, ...args], { execPath: interpreter, execArgv: [], ...options });
+  const child = fork(script, [role, ...args], {
+    execPath: interpreter, execArgv: [], serialization: process.env.SERIALIZATION, ...options,
+  });
   child.ended = once(child, 'exit').then(mustCall(function theChildsExit(how) {
     assert.deepStrictEqual(how, ended);
   }));
