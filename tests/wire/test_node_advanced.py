@@ -190,6 +190,7 @@ def test_versions(version: int) -> None:
         (struct.pack(">I", 1000) + b"{}", "begins with 7b 7d"),
         (struct.pack(">I", 1000) + b"\x01", "Bun.*serialization='json'"),
         (b"\x01\x01\x00\x00\x00\x02\x10\x00\x00\x00", "Bun.*serialization='json'"),
+        (b"\x01\x02\x00\x00\x00\x02\x10\x00\x00\x00", "Bun.*serialization='json'"),
         (framed(b"\xff\x0f"), "malformed"),
         (framed(b"\xff\x0f0" + b"0"), "there is more after its end"),
     ],

@@ -43,10 +43,10 @@ _LENGTH: Final = struct.Struct(">I")
 _FIRST: Final = 0xFF
 _VERSIONS: Final = range(13, 17)
 
-# Bun begins with the kind of its message, 1, and its version, 1 as a little-endian number: read as
-# one of V8's lengths that is this many bytes.
+# Bun begins with the kind of its message, 1, and a version as a little-endian number: read as one of
+# V8's lengths, that is 16 MiB and some more.
 _BUN_FIRST: Final = 1
-_BUN_GREETING: Final = 0x01010000
+_BUN_GREETINGS: Final = range(0x01010000, 0x01100000, 0x10000)
 
 # A message that is larger is read where it is; a byte of `bytes` is quicker to get at.
 _COPIED: Final = 1 << 15
@@ -140,7 +140,7 @@ class AdvancedCodec:
         first = head[4] if len(head) > 4 else None
         too_large = size > self._max_size + ENVELOPE
         if first == _BUN_FIRST or (
-            size == _BUN_GREETING and (too_large or first not in (None, _FIRST))
+            size in _BUN_GREETINGS and (too_large or first not in (None, _FIRST))
         ):
             raise ProtocolError(
                 "the peer writes Bun's own format, not V8's; with it use serialization='json'"
