@@ -43,8 +43,8 @@ _LENGTH: Final = struct.Struct(">I")
 _FIRST: Final = 0xFF
 _VERSIONS: Final = range(13, 17)
 
-# Bun begins with the kind of its message, 1, and a version as a little-endian number: read as one of
-# V8's lengths, that is 16 MiB and some more.
+# Bun begins with the kind of its message, 1, and a version as a little-endian number: read as one
+# of V8's lengths, that is 16 MiB and some more.
 _BUN_FIRST: Final = 1
 _BUN_GREETINGS: Final = range(0x01010000, 0x01100000, 0x10000)
 
