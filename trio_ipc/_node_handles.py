@@ -8,6 +8,7 @@ descriptor is an uncaught error there.
 from __future__ import annotations
 
 import os
+import select
 import socket
 import stat
 import sys
@@ -97,12 +98,13 @@ def _name(constant: int) -> str:
 
 def _was_connected(sock: Any) -> bool:
     # Not whether it still is: that a client has gone meanwhile is no mistake of the sender's.
-    if sock.family in _INTERNET:
-        return bool(sock.getsockname()[1])
     try:
         sock.getpeername()
     except OSError:
-        return False
+        # Only of what was a connection there is an end to read, or a reset.
+        poll = select.poll()
+        poll.register(sock.fileno(), select.POLLIN)
+        return any(events & select.POLLIN for _, events in poll.poll(0))
     return True
 
 
