@@ -185,16 +185,11 @@ async def test_accounting(node: str) -> None:
     [
         ("messages", "fork"),
         ("messages", "internal"),
-        ("messages", "utf8"),
         ("messages", "flood"),
-        ("messages", "invalid_message"),
-        ("ends", "fork_close"),
-        ("ends", "big_then_close"),
         ("ends", "truncated"),
         ("handles", "recv_handle"),
         ("handles", "recv_handle_from_the_child"),
         ("handles", "large_payload"),
-        ("handles", "fork_dgram"),
         ("handles", "deadlock"),
     ],
 )

@@ -8,7 +8,6 @@ from typing import Any
 
 import trio
 from common import receive_plain, run, say
-from trio.testing import open_stream_to_socket_listener
 
 import trio_ipc
 
@@ -19,7 +18,7 @@ PAYLOAD = "a" * 800_004
 async def connection() -> AsyncIterator[tuple[trio.SocketStream, trio.SocketStream]]:
     [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with listener:
-        client = await open_stream_to_socket_listener(listener)
+        client = await trio.open_tcp_stream(*listener.socket.getsockname())
         accepted = await listener.accept()
     async with accepted, client:
         yield accepted, client
