@@ -117,10 +117,14 @@ def build(kind: object, descriptor: _handles.Descriptor) -> Any:
     expected = _KINDS.get(kind) if isinstance(kind, str) else None
     if expected is None:
         raise ProtocolError(f"the peer sent a handle of unknown type {kind!r:.100}")
-    code = _look_at(descriptor.fd)
-    if code not in expected:
-        raise ProtocolError(f"the peer sent a {kind} that is none")
-    return _handles.build(code, b"", descriptor)
+    try:
+        code = _look_at(descriptor.fd)
+        if code in expected:
+            return _handles.build(code, b"", descriptor)
+    except OSError as exc:
+        # One that was opened with O_PATH passes for what it is the path of, and can do nothing.
+        raise ProtocolError(f"the peer sent a {kind} that is none: {exc}") from exc
+    raise ProtocolError(f"the peer sent a {kind} that is none")
 
 
 def _look_at(fd: int) -> int:
