@@ -147,6 +147,19 @@ async def open_end(**options: Any) -> AsyncIterator[tuple[trio_ipc.Channel[Any, 
         raw.close()
 
 
+@asynccontextmanager
+async def open_twins(
+    **options: Any,
+) -> AsyncIterator[tuple[trio_ipc.Channel[Any, Any], trio_ipc.Channel[Any, Any]]]:
+    """Two of our ends at one channel, each of which takes the other one for its Node parent."""
+    first, second = socket.socketpair()
+    os.environ["NODE_CHANNEL_FD"] = str(first.detach())
+    async with trio_ipc.open_parent(**options) as a:
+        os.environ["NODE_CHANNEL_FD"] = str(second.detach())
+        async with trio_ipc.open_parent(**options) as b:
+            yield a, b
+
+
 def tcp_pair() -> tuple[trio.SocketStream, socket.socket]:
     """A connection, and who is at its other end."""
     with socket.create_server(("127.0.0.1", 0)) as server:
