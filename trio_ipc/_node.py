@@ -150,6 +150,7 @@ class Duties:
           HandleNotDelivered, trio.BrokenResourceError: and the handle is still the caller's.
         """
         delivery: Delivery = payload.delivery
+        self._connection.glance()
         error = self._connection.send_error() if delivery.is_lost else None
         if delivery.is_done or error is not None:
             await trio.lowlevel.cancel_shielded_checkpoint()

@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = ["NodeHandle", "build", "describe", "discard", "is_open"]
 
-_INTERNET: Final = {socket.AF_INET: "udp4", socket.AF_INET6: "udp6"}
+_DATAGRAM_TYPES: Final = {socket.AF_INET: "udp4", socket.AF_INET6: "udp6"}
+_STREAM_FAMILIES: Final = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+
+_CONNECTION: Final = {"type": "net.Socket"}
+_SERVER: Final = {"type": "net.Server"}
 
 # What may arrive under each of Node's names.
 _KINDS: Final[dict[object, tuple[int, ...]]] = {
@@ -60,12 +64,13 @@ def describe(obj: Any) -> NodeHandle | None:
     handle = _handles.describe(obj)
     if handle is None:
         return None
+    members: Mapping[str, str]
     if handle.code in (STREAM, LISTENER):
         members = _describe_socket(obj.socket)
     elif handle.code in (TRIO_SOCKET, SOCKET):
         members = _describe_socket(obj)
     elif handle.code == FD_STREAM and stat.S_ISFIFO(os.fstat(obj.fileno()).st_mode):
-        members = {"type": "net.Socket"}
+        members = _CONNECTION
     else:
         raise _unsupported(type(obj).__name__)
     return NodeHandle(handle, members)
@@ -77,19 +82,20 @@ def _unsupported(what: str) -> UnsupportedHandle:
     )
 
 
-def _describe_socket(sock: Any) -> dict[str, str]:
-    if sock.type == socket.SOCK_DGRAM and sock.family in _INTERNET:
-        return {"type": "dgram.Socket", "dgramType": _INTERNET[sock.family]}
-    if sock.type != socket.SOCK_STREAM or sock.family not in (*_INTERNET, socket.AF_UNIX):
-        raise _unsupported(f"{_name(sock.family)}, {_name(sock.type)} socket")
-    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-        return {"type": "net.Server"}
-    if not _was_connected(sock):
+def _describe_socket(sock: Any) -> Mapping[str, str]:
+    family, kind = sock.family, sock.type
+    if kind == socket.SOCK_STREAM and family in _STREAM_FAMILIES:
+        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            return _SERVER
+        if _was_connected(sock):
+            return _CONNECTION
         # It would begin to read, and die of the error.
         raise UnsupportedHandle(
             "a Node process can't take a socket that is neither connected nor listening"
         )
-    return {"type": "net.Socket"}
+    if kind == socket.SOCK_DGRAM and family in _DATAGRAM_TYPES:
+        return {"type": "dgram.Socket", "dgramType": _DATAGRAM_TYPES[family]}
+    raise _unsupported(f"{_name(family)}, {_name(kind)} socket")
 
 
 def _name(constant: int) -> str:
@@ -135,9 +141,10 @@ def _look_at(fd: int) -> int:
         return 0
     sock = socket.socket(fileno=fd)
     try:
-        if sock.type == socket.SOCK_DGRAM and sock.family in _INTERNET:
+        family, kind = sock.family, sock.type
+        if kind == socket.SOCK_DGRAM and family in _DATAGRAM_TYPES:
             return TRIO_SOCKET
-        if sock.type != socket.SOCK_STREAM or sock.family not in (*_INTERNET, socket.AF_UNIX):
+        if kind != socket.SOCK_STREAM or family not in _STREAM_FAMILIES:
             return 0
         listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
         return LISTENER if listens else STREAM

@@ -69,11 +69,13 @@ Queue = OrderedDict[Waiter, None]
 class Patience:
     """Learns whether looking again pays, or parking at once is better."""
 
-    __slots__ = ("_backoff", "_found", "_preemptions", "skips")
+    __slots__ = ("_backoff", "_found", "_preemptions", "prompt", "skips")
 
     def __init__(self) -> None:
         self._backoff = 0
         self.skips = 0
+        # The last answer was there at the first look.
+        self.prompt = False
         self._found = 0
         self._preemptions = 0
 
@@ -154,12 +156,16 @@ class Waiting:
     # Waiting ------------------------------------------------------------------------------
 
     def glance(self) -> None:
-        """Look once before waiting, if the leader would not look again but park.
+        """Look once before waiting, if the answer may be there, or the leader would park at once.
 
-        On one CPU the answer is often there: the peer ran while we were writing.
+        On one CPU it often is: the peer ran while we were writing.
         """
         patience = self._patience
-        if patience.skips and self._leader is None and not self.receivers and self.read():
+        if not (patience.skips or patience.prompt) or self._leader is not None or self.receivers:
+            return
+        if not self.read():
+            patience.prompt = False
+        elif patience.skips:
             patience.skips -= 1
 
     async def wait(self, waiter: Waiter, queue: Queue) -> Any:
@@ -186,6 +192,7 @@ class Waiting:
                     await trio.lowlevel.checkpoint()
                     if waiter.done or self._lead(waiter):
                         self._patience.found()
+                        self._patience.prompt = taken == 1
                         taken = 0
                     elif taken == LOOKS:
                         self._patience.in_vain()

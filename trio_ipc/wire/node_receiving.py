@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Receiving"]
 
 READ_SIZE: Final = 65536
+# Bytes that may wait unread, if a single message may not be larger.
+LEAST_BYTES: Final = 1024 * 1024
 # Bytes of answers to a peer that doesn't read them, at which no more of its questions are read.
 MOST_ANSWERS: Final = 65536
 # While an acknowledgement is awaited one has to read on, or two that send handles to each other
@@ -58,6 +60,8 @@ class Receiving:
         # a message that is not complete don't count yet: nobody could take them.
         self._arrived = self._taken = self._bytes_unread = self._bytes_begun = 0
         self._reads: deque[tuple[int, int]] = deque()
+        self._most_messages = max(1, self.limits.max_buffer_size)
+        self._most_bytes = max(LEAST_BYTES, self.limits.max_message_size)
         self.accounts = Accounts(self.kinds.is_open)
 
     def _receive_ack(self) -> None:
@@ -86,27 +90,35 @@ class Receiving:
             self._tokens.extend(tokens)
         values, plain = self.codec.feed(self._view[:count])
         before = len(self.unread)
-        if plain and not self._tokens:
-            if not self._stopped:
-                self.unread.extend(values)
+        if plain and not self._tokens and not self._stopped:
+            self.unread.extend(values)
         else:
-            for value in values:
-                self._receive(value)
-                self._is_bereft = False
-                # It belongs to a frame that began in the read that brought it.
-                if overdue and len(self._tokens) == overdue + len(tokens):
-                    self._refuse_surplus()
-                overdue = 0
-        if self._tokens and (len(self._tokens) > 1 or self.codec.incomplete() is None):
-            self._refuse_surplus()
+            self._sort_out(values, overdue, len(self._tokens))
         self._bytes_begun += count
-        if len(self.unread) > before:
-            self._arrived += len(self.unread) - before
+        arrived = len(self.unread) - before
+        if arrived:
+            self._arrived += arrived
             self._bytes_unread += self._bytes_begun
             self._reads.append((self._arrived, self._bytes_begun))
         if values or self.codec.incomplete() is None:
             self._bytes_begun = 0
-        self._account_for_taken()
+        if (
+            len(self.unread) >= self._most_messages
+            or self._bytes_unread >= self._most_bytes
+            or self.must_push
+        ):
+            self._weigh()
+
+    def _sort_out(self, values: list[Any], overdue: int, tokens: int) -> None:
+        for value in values:
+            self._receive(value)
+            self._is_bereft = False
+            # It belongs to a frame that began in the read that brought it.
+            if overdue and len(self._tokens) == tokens:
+                self._refuse_surplus()
+            overdue = 0
+        if self._tokens and (len(self._tokens) > 1 or self.codec.incomplete() is None):
+            self._refuse_surplus()
 
     def _refuse_surplus(self) -> None:
         raise ProtocolError("the peer sent a handle that no message announced")
@@ -198,8 +210,10 @@ class Receiving:
         """
         item = self.unread.popleft()
         self._taken += 1
-        if self._reads[0][0] <= self._taken or self.sated:
-            self._account_for_taken()
+        if self._reads[0][0] <= self._taken:
+            self._bytes_unread -= self._reads.popleft()[1]
+        if self.sated:
+            self._weigh()
         if item.__class__ is _Parcel:
             return item.value
         if item.__class__ is Rejected:
@@ -213,12 +227,8 @@ class Receiving:
             if item.__class__ is _Parcel:
                 self.kinds.discard(item.handle)
         self.unread.clear()
-        self._account_for_taken()
-
-    def _account_for_taken(self) -> None:
-        reads = self._reads
-        while reads and reads[0][0] <= self._taken:
-            self._bytes_unread -= reads.popleft()[1]
+        self._reads.clear()
+        self._bytes_unread = 0
         self._weigh()
 
     def take_all(self) -> None:
@@ -228,8 +238,7 @@ class Receiving:
 
     def _weigh(self) -> None:
         """See whether enough is unread: then nothing more is read until half of it is taken."""
-        messages = max(1, self.limits.max_buffer_size)
-        size = max(1024 * 1024, self.limits.max_message_size)
+        messages, size = self._most_messages, self._most_bytes
         answer_awaited, replies = self._answers_wait()
         if answer_awaited:
             messages, size = math.inf, STRETCH * size
