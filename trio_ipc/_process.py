@@ -42,6 +42,9 @@ CHANNEL: Final = "TRIO_IPC_CHANNEL"
 NODE_CHANNEL: Final = "NODE_CHANNEL_FD"
 NODE_SERIALIZATION: Final = "NODE_CHANNEL_SERIALIZATION_MODE"
 
+# Of a number that int() reads however it is configured; no descriptor has more of them.
+_MOST_DIGITS: Final = 100
+
 # A child must not believe that its grandparent's channel is its own. Node dies of a stale
 # NODE_CHANNEL_FD (nodejs/node#39151).
 _SCRUBBED: Final = (
@@ -199,6 +202,7 @@ def node_serialization() -> str | None:
         return None
     found = os.environ.get(NODE_SERIALIZATION, "json")
     if found not in _SERIALIZATIONS["node"]:
+        _forget_node_channel()
         raise NoParent(f"{NODE_SERIALIZATION}={found!r} is no serialization")
     return found
 
@@ -209,10 +213,8 @@ def claim_node_socket() -> socket.socket:
     Raises:
       NoParent: what the environment says is wrong.
     """
-    found = os.environ.pop(NODE_CHANNEL)
-    os.environ.pop(NODE_SERIALIZATION, None)
-    os.environ.pop(CHANNEL, None)
-    if not found.isascii() or not found.isdecimal():
+    found = _forget_node_channel()
+    if not found.isascii() or not found.isdecimal() or len(found) > _MOST_DIGITS:
         raise NoParent(f"{NODE_CHANNEL}={found!r} is no channel: not a number")
     sock = _adopt(int(found), f"{NODE_CHANNEL}={found!r}")
     if sock.fileno() > 2:
@@ -227,6 +229,12 @@ def claim_node_socket() -> socket.socket:
             os.close(null)
         sock.detach()
     return copy
+
+
+def _forget_node_channel() -> str:
+    os.environ.pop(NODE_SERIALIZATION, None)
+    os.environ.pop(CHANNEL, None)
+    return os.environ.pop(NODE_CHANNEL)
 
 
 def _adopt(number: int, variable: str) -> socket.socket:
