@@ -11,7 +11,9 @@ import gc
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
+import pytest
 import trio
 
 from .helpers import PROGRAMS, SCRIPTS, open_node
@@ -35,6 +37,13 @@ async def run_owner(node: str, role: str) -> None:
 
 async def test_fork_getconnections(node: str) -> None:
     await play(node, "get_connections")
+
+
+async def test_fork_getconnections_of_a_server_on_a_path(
+    node: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOCKET_PATH", str(tmp_path / "a socket"))
+    await play(node, "on_a_path")
 
 
 async def test_close_waits_for_the_last_connection(node: str) -> None:

@@ -235,6 +235,22 @@ async def test_a_big_message_of_ours_and_leaving(node: str, tmp_path: Path) -> N
         assert output.read() == f"[{BIG}]\n"
 
 
+async def test_a_flood_that_nobody_receives_any_more(node: str) -> None:
+    # It is read and dropped, so that the child comes to its end.
+    async with open_node_aside(node, "messages.js", "flood", "5000") as (child, aside):
+        await child.receive_channel.aclose()
+        assert await aside.hear() == "send() returned false"
+        assert await aside.hear() == "written"
+        await child.process.wait()
+    assert child.process.returncode == 0
+
+
+async def test_leaving_while_the_child_floods(node: str) -> None:
+    async with open_node(node, "messages.js", "sizes", *["10000"] * 1000) as child:
+        assert len(await child.receive()) == 10000
+    assert child.process.returncode == 0
+
+
 async def test_an_end_with_data_of_ours_unread_is_an_end(node: str) -> None:
     # The kernel calls it a reset.
     async with open_node_aside(node, "ends.js", "exit_unread") as (child, aside):

@@ -12,7 +12,7 @@ import trio
 
 import trio_ipc
 
-from .helpers import PROGRAMS, SCRIPTS, open_node, run_parent
+from .helpers import PROGRAMS, SCRIPTS, open_node, read_all, run_parent
 
 STALE = {
     "NODE_CHANNEL_FD": "3",
@@ -44,6 +44,26 @@ async def test_fork_and_spawn(node: str) -> None:
     async with open_node(node, "environment.js", "fork_and_spawn") as child:
         assert await child.receive() == {"variables": [], "send": "undefined"}
     assert child.process.returncode == 0
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("serialization", ["json", "advanced"])
+async def test_a_child_is_told_of_its_channel_and_of_no_other(serialization: str) -> None:
+    # Node removes the variables itself before anybody can see them.
+    code = "import os; print(*sorted(os.environ))"
+    async with trio_ipc.open_child(
+        [sys.executable, "-I", "-S", "-c", code],
+        protocol="node",
+        serialization=serialization,  # type: ignore[arg-type]
+        stdout=subprocess.PIPE,
+    ) as child:
+        assert child.process.stdout is not None
+        async with child.process.stdout as stdout:
+            names = (await read_all(stdout)).decode().split()
+    assert [name for name in names if name in STALE] == [
+        "NODE_CHANNEL_FD",
+        "NODE_CHANNEL_SERIALIZATION_MODE",
+    ]
 
 
 async def test_fork_stdio(node: str) -> None:

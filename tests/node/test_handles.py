@@ -391,40 +391,48 @@ async def test_fork_closed_channel_segfault(node: str) -> None:
     assert child.process.returncode == 0
 
 
-async def test_cluster_send_deadlock(node: str) -> None:
-    count = 30
+@pytest.mark.parametrize("size", [0, 100_000])
+async def test_cluster_send_deadlock(node: str, size: int) -> None:
+    count, payload = 30, "x" * size
 
     async def send(child: trio_ipc.ChildChannel[Any, Any]) -> None:
         for number in range(count):
             async with connection() as (stream, client):
-                await child.send(number, stream)
+                await child.send([number, payload], stream)
                 assert await read_all(client) == b"%d" % number
 
-    async with open_node(node, "handles.js", "deadlock", str(count)) as child:
+    async with open_node(node, "handles.js", "deadlock", str(count), str(size)) as child:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(send, child)
-            for number in range(count):
-                message, stream = await child.receive()
-                assert message == number
-                async with stream:
-                    await stream.send_all(b"%d" % number)
+            await receive_in_order(child, count, payload)
     assert child.process.returncode == 0
 
 
-async def test_cluster_send_deadlock_of_one_who_does_not_receive_meanwhile(node: str) -> None:
+@pytest.mark.parametrize("size", [0, 100_000])
+async def test_cluster_send_deadlock_of_one_who_does_not_receive_meanwhile(
+    node: str, size: int
+) -> None:
     # The buffer is full, and nevertheless the acknowledgements have to be read.
-    count = 30
-    async with open_node(node, "handles.js", "deadlock", str(count), max_buffer_size=1) as child:
+    count, payload = 30, "x" * size
+    async with open_node(
+        node, "handles.js", "deadlock", str(count), str(size), max_buffer_size=1
+    ) as child:
         for number in range(count):
             async with connection() as (stream, client):
-                await child.send(number, stream)
+                await child.send([number, payload], stream)
                 assert await read_all(client) == b"%d" % number
-        for number in range(count):
-            message, stream = await child.receive()
-            assert message == number
-            async with stream:
-                await stream.send_all(b"%d" % number)
+        await receive_in_order(child, count, payload)
     assert child.process.returncode == 0
+
+
+async def receive_in_order(
+    child: trio_ipc.ChildChannel[Any, Any], count: int, payload: str
+) -> None:
+    for number in range(count):
+        message, stream = await child.receive()
+        assert message == [number, payload]
+        async with stream:
+            await stream.send_all(b"%d" % number)
 
 
 async def test_cluster_send_handle_twice(node: str) -> None:

@@ -54,6 +54,13 @@ async def test_fork_of_a_path(as_path: bool) -> None:
         assert await child.receive() == {"foo": "bar"}
 
 
+@pytest.mark.skipif(shutil.which("node") is None, reason="there is no node on the path")
+async def test_fork_of_a_path_of_an_es_module() -> None:
+    async with trio_ipc.open_child(PROGRAMS / "echo.mjs") as child:
+        await child.send("here")
+        assert await child.receive() == "here"
+
+
 async def test_fork_exec_path(node: str, tmp_path: Path) -> None:
     elsewhere = tmp_path / "an interpreter"
     elsewhere.symlink_to(node)
@@ -269,3 +276,4 @@ async def test_a_flood_of_bytes_is_bounded_by_their_number(node: str) -> None:
         assert 0 < child.statistics().current_buffer_used <= (1024 * 1024 + 2 * 65536) // 1000
         for number in range(count):
             assert (await child.receive())[0] == number
+        assert await aside.hear() == "written"

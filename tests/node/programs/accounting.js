@@ -12,13 +12,14 @@ const { run, start } = require('./common');
 
 async function open(count, options = {}) {
   const server = net.createServer({ pauseOnConnect: true });
-  server.listen({ port: 0, host: '127.0.0.1', ...options });
+  server.listen(options.path ? options : { port: 0, host: '127.0.0.1', ...options });
   await once(server, 'listening');
   const clients = [];
   const sockets = [];
   for (let i = 0; i < count; i++) {
-    const { address, port } = server.address();
-    const client = net.connect(port, address);
+    const address = server.address();
+    const client = net.connect(
+      typeof address === 'string' ? { path: address } : { port: address.port, host: address.address });
     client.resume();
     sockets.push((await once(server, 'connection'))[0]);
     clients.push(client);
@@ -49,6 +50,18 @@ async function getConnections(peer, count = 12) {
   }
   assert.strictEqual(await getCount(), 0);
   server.close();
+  await once(server, 'close');
+}
+
+async function onAPath(peer) {
+  const { getCount, server, sockets } = await open(2, { path: process.env.SOCKET_PATH });
+  await sendAll(peer, sockets);
+  assert.strictEqual(await getCount(), 2);
+  server.close();
+  for (let i = 0; i < 2; i++) {
+    peer.send('close one');
+    assert.strictEqual(await said(peer), 'closed');
+  }
   await once(server, 'close');
 }
 
@@ -151,6 +164,7 @@ async function childExitsHolding(child) {
 
 const owners = {
   get_connections: getConnections,
+  on_a_path: onAPath,
   close,
   two_servers: twoServers,
   unreceived,

@@ -236,19 +236,20 @@ run({
   },
 
   // Both sides send, neither waits for the other.
-  async deadlock(count) {
+  async deadlock(count, size = 0) {
+    const payload = 'x'.repeat(Number(size));
     const connections = [];
     for (let i = 0; i < count; i++) connections.push(await connection());
     let received = 0;
     let receivedAll;
     const all = new Promise((resolve) => { receivedAll = resolve; });
-    process.on('message', (message, socket) => {
+    process.on('message', ([message], socket) => {
       assert.strictEqual(message, received++);
       socket.end(`${message}`);
       if (received === Number(count)) receivedAll();
     });
     connections.forEach(({ accepted, server }, i) => {
-      process.send(i, accepted);
+      process.send([i, payload], accepted);
       server.close();
     });
     for (const [i, { client }] of connections.entries()) {

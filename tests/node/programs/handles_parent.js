@@ -288,12 +288,13 @@ run({
     const connections = [];
     for (let i = 0; i < count; i++) connections.push(await connection());
     let received = 0;
-    child.on('message', mustCall((message, socket) => {
+    child.on('message', mustCall(([message, payload], socket) => {
+      assert.strictEqual(payload, PAYLOAD.slice(0, 100_000));
       assert.strictEqual(message, received++);
       socket.end(`${message}`);
     }, count));
     connections.forEach(({ accepted, server }, i) => {
-      child.send(i, accepted);
+      child.send([i, PAYLOAD.slice(0, 100_000)], accepted);
       server.close();
     });
     for (const [i, { client }] of connections.entries()) {

@@ -186,7 +186,7 @@ async def deadlock(count: str) -> None:
     async def answer(parent: Any) -> None:
         for number in range(int(count)):
             message, stream = await parent.receive()
-            assert message == number
+            assert message == [number, PAYLOAD[:100_000]]
             async with stream:
                 await stream.send_all(b"%d" % number)
 
@@ -195,7 +195,7 @@ async def deadlock(count: str) -> None:
             nursery.start_soon(answer, parent)
             for number in range(int(count)):
                 async with connection() as (stream, client):
-                    await parent.send(number, stream)
+                    await parent.send([number, PAYLOAD[:100_000]], stream)
                     assert await read_all(client) == b"%d" % number
 
 
