@@ -145,6 +145,9 @@ async def open_end(**options: Any) -> AsyncIterator[tuple[trio_ipc.Channel[Any, 
                 raw.close()
     finally:
         raw.close()
+        left = os.environ.pop("NODE_CHANNEL_FD", None)
+        if left is not None:  # cancelled before it was taken up
+            os.close(int(left))
 
 
 @asynccontextmanager
