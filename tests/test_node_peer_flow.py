@@ -294,3 +294,32 @@ async def test_a_hundred_handles_both_ways() -> None:
                 for channel in (a, b):
                     nursery.start_soon(send, channel)
                     nursery.start_soon(receive, channel)
+
+
+@pytest.mark.parametrize("size", [100_000, 3_000_000])
+async def test_large_messages_with_handles_both_ways(size: int) -> None:
+    """Each side writes more than the kernel takes, and has to read meanwhile."""
+    async with open_twins(max_buffer_size=1) as (a, b):
+        for _ in range(2):
+            with connection() as (first, far_a), connection() as (second, far_b):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(a.send, "a" * size, first)
+                    nursery.start_soon(b.send, "b" * size, second)
+                for channel, text, far in ((a, "b", far_b), (b, "a", far_a)):
+                    message, stream = await channel.receive()
+                    assert message == text * size
+                    async with stream:
+                        far.sendall(b"x")
+                        assert await stream.receive_some(1) == b"x"
+
+
+async def test_large_messages_both_ways_with_nobody_who_receives_yet() -> None:
+    async with open_twins(max_buffer_size=1) as (a, b):
+        async with trio.open_nursery() as nursery:
+            for channel in (a, b):
+                for number in range(10):
+                    nursery.start_soon(channel.send, [number, "x" * 1_000_000])
+            await settle(0.03)
+            for channel in (a, b):
+                received = [(await channel.receive())[0] for _ in range(10)]
+                assert sorted(received) == list(range(10))

@@ -170,6 +170,29 @@ async def test_twenty_senders_of_handles_and_others() -> None:
             pair.__exit__(None, None, None)
 
 
+@pytest.mark.parametrize("nowait", [False, True])
+async def test_a_pipe_stays_as_the_receiver_needs_it(nowait: bool) -> None:
+    """Trio puts back the blocking mode of what it closes, and that is shared with the copy that
+    travels: whoever has it would block."""
+    async with open_end() as (channel, raw):
+        read, write = os.pipe()
+        stream = trio.lowlevel.FdStream(read)
+        if nowait:
+            channel.send_nowait("m", stream)
+            assert await raw.hear() == FRAME
+            await raw.say(ACK)
+        else:
+            async with waiting(channel.send, "m", stream) as sent:
+                assert await raw.hear() == FRAME
+                await raw.say(ACK)
+                await sent.outcome()
+        assert stream.fileno() == -1
+        with pytest.raises(BlockingIOError):
+            os.read(raw.fds[0], 1)
+        os.close(write)
+        assert os.read(raw.fds[0], 1) == b""
+
+
 # Surplus answers --------------------------------------------------------------------------------
 
 
