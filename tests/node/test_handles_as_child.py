@@ -76,6 +76,10 @@ async def test_cluster_send_deadlock(node: str) -> None:
     await run_parent(node, "handles", "deadlock")
 
 
+async def test_a_disconnect_behind_handles(node: str) -> None:
+    await run_parent(node, "handles", "disconnect_behind_handles")
+
+
 async def test_cluster_send_handle_twice(node: str) -> None:
     await run_parent(node, "handles", "handle_twice")
 

@@ -174,6 +174,39 @@ async def test_a_handle_that_is_never_acknowledged(
             assert await client.receive_some() == b"still ours"
 
 
+async def test_leaving_a_child_that_never_acknowledges(node: str) -> None:
+    async with connection() as (stream, client):
+        async with open_node_aside(node, "handles.js", "never_answer", grace_period=0.1) as (
+            child,
+            aside,
+        ):
+            assert await aside.hear() == "here"
+            child.send_nowait("one", stream)
+        assert await read_all(client) == b""
+
+
+async def test_a_child_that_disconnects_before_it_acknowledges(node: str) -> None:
+    async with open_node_aside(node, "handles.js", "disconnect_unread") as (child, aside):
+        assert await aside.hear() == "here"
+        async with connection() as (stream, client):
+            async with trio.open_nursery() as nursery:
+
+                @nursery.start_soon
+                async def tell() -> None:
+                    await trio.testing.wait_all_tasks_blocked()
+                    await aside.say()
+                    assert await aside.hear() == "disconnected"
+
+                with pytest.raises(trio.BrokenResourceError):
+                    await child.send("one", stream)
+            assert is_open(stream)
+            await stream.send_all(b"still ours")
+            assert await client.receive_some() == b"still ours"
+        with pytest.raises(trio.EndOfChannel):
+            await child.receive()
+    assert child.process.returncode == 0
+
+
 async def test_a_child_that_dies_before_it_acknowledges(node: str) -> None:
     async with open_node_aside(node, "handles.js", "never_answer", check=False) as (child, aside):
         assert await aside.hear() == "here"

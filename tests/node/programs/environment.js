@@ -2,6 +2,7 @@
 
 const assert = require('node:assert');
 const { spawn } = require('node:child_process');
+const cluster = require('node:cluster');
 const fs = require('node:fs');
 const { mustCall, run } = require('./common');
 
@@ -17,6 +18,7 @@ run({
   without_a_channel() {
     console.log(JSON.stringify({
       variables: variables(), connected: process.connected, send: typeof process.send,
+      isWorker: cluster.isWorker,
     }));
   },
 

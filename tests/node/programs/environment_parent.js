@@ -7,6 +7,8 @@ const path = require('node:path');
 const { text } = require('node:stream/consumers');
 const { plainInbox, run, start } = require('./common');
 
+const WITHOUT_A_CHANNEL = { variables: [], send: 'undefined', isWorker: false };
+
 // Start the script with its channel at some index of its standard streams.
 function startWith(stdio, role, options = {}) {
   const [, , , interpreter, script] = process.argv;
@@ -70,7 +72,7 @@ run({
     const child = start('fork_and_spawn', {
       args: [process.execPath, path.join(__dirname, 'environment.js')],
     });
-    assert.deepStrictEqual(await plainInbox(child)(), { variables: [], send: 'undefined' });
+    assert.deepStrictEqual(await plainInbox(child)(), WITHOUT_A_CHANNEL);
     await child.ended;
   },
 
@@ -82,13 +84,14 @@ run({
     await conversation(child);
   },
 
-  // A worker of cluster's is told so by another variable, which is not for its children.
+  // A worker of cluster's is told so by another variable. A Node server that inherits it believes
+  // to be one, and does not listen.
   async cluster_worker() {
     const child = start('fork_and_spawn', {
       args: [process.execPath, path.join(__dirname, 'environment.js')],
       env: { ...process.env, NODE_UNIQUE_ID: '1' },
     });
-    assert.deepStrictEqual(await plainInbox(child)(), { variables: [], send: 'undefined' });
+    assert.deepStrictEqual(await plainInbox(child)(), WITHOUT_A_CHANNEL);
     await child.ended;
   },
 });

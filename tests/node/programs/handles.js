@@ -4,6 +4,7 @@ const assert = require('node:assert');
 const dgram = require('node:dgram');
 const { once } = require('node:events');
 const fs = require('node:fs');
+const http = require('node:http');
 const net = require('node:net');
 const {
   blockUntilTold, connection, descriptors, inbox, listening, mustCall, readAll,
@@ -284,6 +285,55 @@ run({
     client.resume();
     process.send('a connection', accepted);
     process.send('after it');
+  },
+
+  // The other end has reset the connection before it is sent.
+  async send_reset() {
+    const { accepted, client, server } = await connection();
+    server.close();
+    client.resetAndDestroy();
+    await once(client, 'close');
+    process.send('a connection', accepted);
+  },
+
+  // It is gone before its handle can be acknowledged.
+  async send_and_exit(status) {
+    const { accepted, server } = await connection();
+    server.close();
+    process.send('one');
+    process.send('two', accepted, () => process.exit(Number(status)));
+  },
+
+  async disconnect_behind_handles(count) {
+    const connections = [];
+    for (let i = 0; i < count; i++) connections.push(await connection());
+    connections.forEach(({ accepted, server }, i) => {
+      process.send(i, accepted);
+      server.close();
+    });
+    process.disconnect();
+    for (const [i, { client }] of connections.entries()) {
+      assert.strictEqual(await readAll(client), `${i}`);
+    }
+  },
+
+  // What is there to be read is left there.
+  disconnect_unread() {
+    say('here');
+    blockUntilTold();
+    process.disconnect();
+    say('disconnected');
+    process.stdin.resume();
+  },
+
+  http() {
+    const server = http.createServer((request, response) => {
+      response.end(`${request.method} ${request.url}`);
+    });
+    process.on('message', (message, socket) => {
+      server.emit('connection', socket);
+      socket.resume();
+    });
   },
 
   async descriptors_after(count) {

@@ -303,6 +303,21 @@ run({
     await child.ended;
   },
 
+  async disconnect_behind_handles() {
+    const child = start('answer_client');
+    const connections = [];
+    for (let i = 0; i < 5; i++) connections.push(await connection());
+    connections.forEach(({ accepted, server }, i) => {
+      child.send(`${i}`, accepted);
+      server.close();
+    });
+    child.disconnect();
+    for (const [i, { client }] of connections.entries()) {
+      assert.strictEqual(await readAll(client), `${i}`);
+    }
+    await child.ended;
+  },
+
   async handle_twice() {
     const child = start('describe');
     const next = plainInbox(child);
