@@ -148,6 +148,20 @@ async def test_a_child_that_disconnects_and_lives_on() -> None:
     assert_reaped(child.process, 0)
 
 
+async def test_a_child_that_disconnects_with_a_handle_under_way() -> None:
+    """It is lost for certain, so whoever is cancelled keeps it."""
+    async with open_rude("disconnect_with_handle", stdin=subprocess.PIPE) as child:
+        with connection() as (stream, far):
+            async with waiting(child.send, "m", stream) as sent:
+                with pytest.raises(trio.EndOfChannel):
+                    await child.receive()
+                await sent.cancel()
+            await assert_alive(stream, far)
+        assert child.process.stdin is not None
+        await child.process.stdin.aclose()
+    assert_reaped(child.process, 0)
+
+
 async def test_a_stopped_child_and_a_handle_that_nobody_waits_for() -> None:
     """It waits in the pipe, and arrives when the child goes on."""
     async with open_rude("echo") as child:

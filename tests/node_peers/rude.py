@@ -108,6 +108,13 @@ def disconnect():
     sys.stdin.read()
 
 
+def disconnect_with_handle():
+    hear()
+    os.close(fds.pop())
+    sock.close()
+    sys.stdin.read()
+
+
 def flood():
     for _ in range(200_000):
         say(b'"' + b"x" * 997 + b'"\n')
