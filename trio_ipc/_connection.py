@@ -177,7 +177,8 @@ class Connection(Writing):
         self.wire.must_push = False
         if self.duties is not None:
             self.duties.follow_up()
-        self.push()
+        if self.wire.has_output() or self.wire.ended or self.drainers:
+            self.push()
 
     def sink(self) -> None:
         """Nobody here will receive any more, but the peer may go on sending until it is done."""

@@ -24,7 +24,7 @@ assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
 import fcntl
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 __all__ = [
     "Descriptor",
@@ -90,15 +90,17 @@ class Handle:
       code: the kind, as it stands on the wire.
       extra: what else the receiver needs to make the object again.
       moves: whether our copy is closed once it is sent, if the caller does not say.
+      members: what Node's protocol says of it; see `_node_handles`.
     """
 
-    __slots__ = ("code", "extra", "moves", "obj")
+    __slots__ = ("code", "extra", "members", "moves", "obj")
 
     def __init__(self, obj: Any, code: int, *, moves: bool, extra: bytes = b"") -> None:
         self.obj = obj
         self.code = code
         self.moves = moves
         self.extra = extra
+        self.members: Mapping[str, str] = {}
 
 
 # The kinds, as they stand on the wire.

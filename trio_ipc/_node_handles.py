@@ -23,7 +23,7 @@ assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["NodeHandle", "build", "describe", "discard", "is_open"]
+__all__ = ["build", "describe", "discard", "is_open"]
 
 _DATAGRAM_TYPES: Final = {socket.AF_INET: "udp4", socket.AF_INET6: "udp6"}
 _STREAM_FAMILIES: Final = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
@@ -41,22 +41,9 @@ _KINDS: Final[dict[object, tuple[int, ...]]] = {
 }
 
 
-class NodeHandle(_handles.Handle):
-    """A live object that is about to travel to Node.
-
-    Attributes:
-      members: what its frame says of it.
-    """
-
-    __slots__ = ("members",)
-
-    def __init__(self, handle: _handles.Handle, members: Mapping[str, str]) -> None:
-        super().__init__(handle.obj, handle.code, moves=handle.moves)
-        self.members = members
-
-
-def describe(obj: Any) -> NodeHandle | None:
-    """Recognise a handle; None for an object that is none.
+def describe(obj: Any) -> _handles.Handle | None:
+    """Recognise a handle, and say in its ``members`` what Node calls it; None for an object that is
+    none.
 
     Raises:
       UnsupportedHandle: it is one, and Node can't take it; the text says why.
@@ -64,16 +51,15 @@ def describe(obj: Any) -> NodeHandle | None:
     handle = _handles.describe(obj)
     if handle is None:
         return None
-    members: Mapping[str, str]
     if handle.code in (STREAM, LISTENER):
-        members = _describe_socket(obj.socket)
+        handle.members = _describe_socket(obj.socket)
     elif handle.code in (TRIO_SOCKET, SOCKET):
-        members = _describe_socket(obj)
+        handle.members = _describe_socket(obj)
     elif handle.code == FD_STREAM and stat.S_ISFIFO(os.fstat(obj.fileno()).st_mode):
-        members = _CONNECTION
+        handle.members = _CONNECTION
     else:
         raise _unsupported(type(obj).__name__)
-    return NodeHandle(handle, members)
+    return handle
 
 
 def _unsupported(what: str) -> UnsupportedHandle:

@@ -41,6 +41,8 @@ CHANNEL: Final = "TRIO_IPC_CHANNEL"
 # Node's own: the bare number, and how messages are serialized, `json` if it is missing.
 NODE_CHANNEL: Final = "NODE_CHANNEL_FD"
 NODE_SERIALIZATION: Final = "NODE_CHANNEL_SERIALIZATION_MODE"
+# Who finds it is a worker of a cluster.
+NODE_CLUSTER: Final = "NODE_UNIQUE_ID"
 
 # Of a number that int() reads however it is configured; no descriptor has more of them.
 _MOST_DIGITS: Final = 100
@@ -51,7 +53,7 @@ _SCRUBBED: Final = (
     CHANNEL,
     NODE_CHANNEL,
     NODE_SERIALIZATION,
-    "NODE_UNIQUE_ID",
+    NODE_CLUSTER,
 )
 
 # Everything is imported from where the parent imports it, and not from the current directory,
@@ -234,6 +236,7 @@ def claim_node_socket() -> socket.socket:
 def _forget_node_channel() -> str:
     os.environ.pop(NODE_SERIALIZATION, None)
     os.environ.pop(CHANNEL, None)
+    os.environ.pop(NODE_CLUSTER, None)
     return os.environ.pop(NODE_CHANNEL)
 
 

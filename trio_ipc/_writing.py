@@ -76,12 +76,14 @@ class Writing(State):
             if frame is not None:
                 self._write_frame(frame)
                 return True
-        if self._leader is None and (self.background is None or not self._admissible(payload)):
+        admissible = self._admissible(payload)
+        if self._leader is None and (self.background is None or not admissible):
             self.read()  # credit, or the end, may have arrived
+            admissible = self._admissible(payload)
         error = self.send_error()
         if error is not None:
             raise error
-        if not self._admissible(payload):
+        if not admissible:
             return False
         self._commit(payload, keep_open)
         if not self.corked:

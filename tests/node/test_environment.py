@@ -130,7 +130,6 @@ async def test_fork_and_spawn_by_a_script(node: str) -> None:
     await run_parent(node, "environment", "fork_and_spawn")
 
 
-@pytest.mark.xfail(reason="open_parent leaves NODE_UNIQUE_ID where it is")
 async def test_fork_and_spawn_by_a_worker_of_a_cluster(node: str) -> None:
     await run_parent(node, "environment", "cluster_worker")
 

@@ -55,7 +55,6 @@ class NodeWire(Sending, Receiving):
     _receive_ack = Sending._receive_ack
     _receive_nack = Sending._receive_nack
     _reply = Sending._reply
-    _answers_wait = Sending._answers_wait
     _weigh = Receiving._weigh
 
     def want(self, receivers: int) -> None:

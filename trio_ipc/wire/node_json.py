@@ -31,6 +31,10 @@ __all__ = ["JsonCodec"]
 # Bun sends lines of its own between processes of its cluster, and marks them so.
 _BUN_INTERNAL: Final = b"\x02"
 
+# What comes most often of all that is not the user's, as everyone writes it.
+_ACK_LINE: Final = b'{"cmd":"NODE_HANDLE_ACK"}\n'
+_ACK: Final = Internal({"cmd": "NODE_HANDLE_ACK"})
+
 
 class JsonCodec:
     """One end's encoder and decoder. Implements `NodeCodec`.
@@ -117,6 +121,8 @@ class JsonCodec:
 
     def feed(self, data: memoryview) -> tuple[list[Any], bool]:
         chunk = bytes(data)
+        if chunk == _ACK_LINE and not self._pending:
+            return [_ACK], False
         end = chunk.rfind(b"\n")
         if end < 0:
             self._keep(chunk)

@@ -45,6 +45,8 @@ class Receiving:
     limits: Limits
     kinds: NodeHandleKinds
     must_push: bool
+    _replies: bytearray
+    _on_its_way: Any
 
     def _start_receiving(self) -> None:
         self.peer_ended = False
@@ -71,9 +73,6 @@ class Receiving:
         raise NotImplementedError
 
     def _reply(self, members: Mapping[str, Any]) -> None:
-        raise NotImplementedError
-
-    def _answers_wait(self) -> tuple[bool, int]:
         raise NotImplementedError
 
     def received(self, count: int, tokens: Sequence[Token] = ()) -> None:
@@ -105,7 +104,7 @@ class Receiving:
         if (
             len(self.unread) >= self._most_messages
             or self._bytes_unread >= self._most_bytes
-            or self.must_push
+            or self._replies
         ):
             self._weigh()
 
@@ -239,13 +238,14 @@ class Receiving:
     def _weigh(self) -> None:
         """See whether enough is unread: then nothing more is read until half of it is taken."""
         messages, size = self._most_messages, self._most_bytes
-        answer_awaited, replies = self._answers_wait()
-        if answer_awaited:
+        if self._on_its_way is not None:
             messages, size = math.inf, STRETCH * size
         elif self.sated:
             messages, size = messages / 2, size // 2
         self.sated = not self._insatiable and (
-            len(self.unread) >= messages or self._bytes_unread >= size or replies >= MOST_ANSWERS
+            len(self.unread) >= messages
+            or self._bytes_unread >= size
+            or len(self._replies) >= MOST_ANSWERS
         )
 
     def stop(self) -> None:

@@ -64,6 +64,8 @@ class Sending:
     codec: NodeCodec
     limits: Limits
     kinds: NodeHandleKinds
+    sated: bool
+    unread: deque[Any]
 
     def _start_sending(self) -> None:
         self.ended = False
@@ -142,7 +144,8 @@ class Sending:
             self._on_its_way = _OnItsWay(payload, tokens[0])
             self._queue.append((payload.data, self._on_its_way))
             self.unsent += len(payload.data)
-            self._weigh()  # its answer must be read
+            if self.sated:
+                self._weigh()  # its answer must be read
         else:
             self._queue.append((payload, None))
             self.unsent += len(payload)
@@ -280,11 +283,8 @@ class Sending:
         self._on_its_way = None
         self.answers.append(Answer(handle.payload, handle.token, problem))
         self.must_push = True
-        self._weigh()
-
-    def _answers_wait(self) -> tuple[bool, int]:
-        """Whether an acknowledgement is awaited, and how many bytes of our answers are unread."""
-        return self._on_its_way is not None, len(self._replies)
+        if self.unread:
+            self._weigh()
 
     def _reply(self, members: Mapping[str, Any]) -> None:
         self._replies += self.codec.encode_internal(members)
