@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 import trio
@@ -19,6 +19,7 @@ from ._connection import Connection
 from ._errors import ChildFailed, RemoteTraceback, how_it_ended
 from ._pair import make_wire, socket_identity
 from ._scope import in_background
+from .wire import Limits
 from .wire.native import NativeWire
 from .wire.native_frames import FAILURE
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
-    from .wire import Limits
     from .wire.node import NodeWire
 
 __all__ = ["prepare_child"]
@@ -39,6 +39,36 @@ EXIT_TO_EOF: Final = 1.0
 LAST_READS: Final = 4096
 
 
+class Profile(NamedTuple):
+    """What holds for a child where the caller says nothing."""
+
+    max_buffer_size: int
+    max_message_size: int
+    takes_handles: bool
+    grace_period: float
+
+    def limits(
+        self, max_buffer_size: float | None, max_message_size: int | None, max_handles: int
+    ) -> Limits:
+        """What the caller says, and else what holds here.
+
+        Raises:
+          TypeError, ValueError: a limit makes no sense.
+        """
+        limits = Limits(
+            self.max_buffer_size if max_buffer_size is None else max_buffer_size,
+            self.max_message_size if max_message_size is None else max_message_size,
+            max_handles,
+            takes_handles=self.takes_handles,
+        )
+        limits.check()
+        return limits
+
+
+TRUSTED: Final = Profile(1000, 16 * 1024 * 1024, takes_handles=True, grace_period=5.0)
+UNTRUSTED: Final = Profile(16, 64 * 1024, takes_handles=False, grace_period=0.5)
+
+
 def prepare_child(
     target: _process.Target,
     args: tuple[Any, ...],
@@ -46,15 +76,18 @@ def prepare_child(
     protocol: str | None,
     serialization: str | None,
     types: tuple[Any, Any],
-    limits: Limits,
-    grace_period: float,
+    limits: tuple[float | None, int | None, int],
+    grace_period: float | None,
     check: bool,
+    trusted: bool,
     options: dict[str, Any],
 ) -> AbstractAsyncContextManager[ChildChannel[Any, Any]]:
     """See `trio_ipc.open_child`: everything that can be refused at the call is refused here."""
     message_type, child_message_type = types
     program = _process.plan(target, args, protocol, serialization)
-    limits.check()
+    profile = TRUSTED if trusted else UNTRUSTED
+    agreed = profile.limits(*limits)
+    grace_period = profile.grace_period if grace_period is None else grace_period
     if not grace_period >= 0:
         raise ValueError("grace_period must be >= 0")
     call = None
@@ -67,9 +100,9 @@ def prepare_child(
     if program.protocol == "node":
         from ._node import make_node_wire  # which a child that is not Node's need not import
 
-        wire = make_node_wire(program.serialization, message_type, limits)
+        wire = make_node_wire(program.serialization, message_type, agreed)
     else:
-        wire = make_wire(message_type, limits, accepts=() if call is None else (FAILURE,))
+        wire = make_wire(message_type, agreed, accepts=() if call is None else (FAILURE,))
     return _run_child(program, wire, call, args, grace_period, check, options)
 
 
@@ -153,7 +186,7 @@ async def _start(
         wire,
         peer=f"child {process.pid}",
         ends=ends,
-        max_handles=wire.limits.max_handles,
+        max_handles=wire.limits.max_handles_taken,
         scoped=True,
     )
     if not isinstance(wire, NativeWire):

@@ -6,6 +6,7 @@ below it. Here is how messages arrive, and the end.
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import select
@@ -36,6 +37,8 @@ __all__ = ["Connection", "handle_window"]
 _RECEIVE_FLAGS: Final = int(socket.MSG_DONTWAIT) | int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
 _SETS_CLOEXEC: Final = hasattr(socket, "MSG_CMSG_CLOEXEC")
 _TRUNCATED: Final = int(socket.MSG_CTRUNC)
+# Linux 6.16, include/uapi/asm-generic/socket.h; not yet known to Python.
+SO_PASSRIGHTS: Final = 83
 
 _live: weakref.WeakSet[Connection] = weakref.WeakSet()
 
@@ -80,6 +83,8 @@ class Connection(Writing):
         self.movable = False
         self.twin: weakref.ref[Connection] | None = None
         self.accept_handles(max_handles, ends)
+        if not wire.limits.takes_handles:
+            _refuse_descriptors(sock)
         self._sinking = False
         _live.add(self)
 
@@ -320,6 +325,15 @@ class Connection(Writing):
         self._wake_writer()
         self._complete_all(self.receivers, self.receive_error)
         self._dismiss_senders()
+
+
+def _refuse_descriptors(sock: socket.socket) -> None:
+    # Not even into the queue, where they would count as ours and be closed by us (unix(7)).
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_PASSRIGHTS, 0)
+    except OSError as exc:
+        if exc.errno not in (errno.ENOPROTOOPT, errno.EINVAL, errno.EOPNOTSUPP):
+            raise  # what is older is refused when it is read
 
 
 def _own(control: list[tuple[int, int, bytes]], flags: int, sent_again: bool) -> list[Any]:

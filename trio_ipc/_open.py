@@ -59,11 +59,12 @@ def open_child(
     serialization: Literal["msgpack", "json", "advanced"] | None = None,
     message_type: Any = Any,
     child_message_type: Any = Any,
-    max_buffer_size: float = 1000,
-    max_message_size: int = 16 * 1024 * 1024,
+    max_buffer_size: float | None = None,
+    max_message_size: int | None = None,
     max_handles: int = 16,
-    grace_period: float = 5.0,
+    grace_period: float | None = None,
     check: bool = True,
+    trusted: bool = True,
     **process_options: Any,
 ) -> AbstractAsyncContextManager[ChildChannel[Any, Any]]:
     """Start a child process with a channel to it; the child lives as long as the block.
@@ -106,13 +107,16 @@ def open_child(
       message_type: what is received here must be of this type, any that `msgspec` can decode.
       child_message_type: the same at the other end, for a function child.
       max_buffer_size: messages that may wait unreceived, in each direction: an int >= 0 or
-          ``math.inf``. They are bounded by their bytes, too: ``max_message_size`` or 1 MiB,
-          whichever is more.
-      max_message_size: bytes of one serialized message. A function child and a script take over
-          these three, unless the script has its own.
+          ``math.inf``; 1000 if it is not given. They are bounded by their bytes, too:
+          ``max_message_size`` or 1 MiB, whichever is more.
+      max_message_size: bytes of one serialized message; 16 MiB if it is not given. A function
+          child and a script take over these and the next one, unless the script has its own.
       max_handles: handles in one message.
-      grace_period: seconds.
+      grace_period: seconds; 5 if it is not given.
       check: whether a child that fails cancels the block and raises.
+      trusted: False for a child that may be hostile, or taken over by somebody who is: no handle
+          is accepted from it, and what is not given is small and short: 16 messages, 64 KiB, half
+          a second. See docs/threat_model.md for what that protects from.
       process_options: any option of `trio.lowlevel.open_process`. Standard streams are inherited
           unless asked otherwise; the channel never uses them.
 
@@ -139,9 +143,10 @@ def open_child(
             protocol=protocol,
             serialization=serialization,
             types=(message_type, child_message_type),
-            limits=Limits(max_buffer_size, max_message_size, max_handles),
+            limits=(max_buffer_size, max_message_size, max_handles),
             grace_period=grace_period,
             check=check,
+            trusted=trusted,
             options=process_options,
         )
 

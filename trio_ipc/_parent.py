@@ -19,6 +19,7 @@ from ._errors import NoParent, ProtocolError
 from ._pair import make_wire, socket_identity
 from ._scope import in_background
 from .wire import Limits
+from .wire.native_frames import handles_sent
 
 if TYPE_CHECKING:
     import socket
@@ -129,14 +130,14 @@ async def greet_parent(
         limits = Limits(
             theirs if max_buffer_size is None else max_buffer_size,
             hello.max_message_size if max_message_size is None else max_message_size,
-            hello.max_handles if max_handles is None else max_handles,
+            handles_sent(hello) if max_handles is None else max_handles,
         )
         limits.check()
         wire.adopt(limits)
         identity = socket_identity(sock)
         wire.hello(*identity)
         connection.accept_handles(
-            max(limits.max_handles, hello.max_handles),
+            max(limits.max_handles, handles_sent(hello)),
             frozenset((identity, (hello.device, hello.inode))),
         )
         connection.push()

@@ -38,15 +38,15 @@ def test_hello(ledger: Ledger) -> None:
     wire = ledger.wire(limits=Limits(5, 1000, 3), greeted=False)
     wire.hello(device=7, inode=300)
     assert output(wire) == (
-        b"H\x00\x00\x00\x00\x00\x00\x0b"  # no handles, no grant, eleven bytes:
-        b"\x96\x01\x05\xcd\x03\xe8\x03\x07\xcd\x01\x2c"  # [1, 5, 1000, 3, 7, 300]
+        b"H\x00\x00\x00\x00\x00\x00\x0c"  # no handles, no grant, twelve bytes:
+        b"\x97\x01\x05\xcd\x03\xe8\x03\x07\xcd\x01\x2c\x03"  # [1, 5, 1000, 3, 7, 300, 3]
     )
 
 
 def test_hello_without_a_limit_on_the_number_of_messages(ledger: Ledger) -> None:
     wire = ledger.wire(limits=Limits(float("inf"), 0, 0), greeted=False)
     wire.hello()
-    assert output(wire) == b"H\x00\x00\x00\x00\x00\x00\x07\x96\x01\xff\x00\x00\x00\x00"
+    assert output(wire) == b"H\x00\x00\x00\x00\x00\x00\x08\x97\x01\xff\x00\x00\x00\x00\x00"
 
 
 def test_one_message(ledger: Ledger) -> None:

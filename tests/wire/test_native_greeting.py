@@ -277,7 +277,7 @@ def test_a_greeting_that_makes_no_sense(ledger: Ledger, payload: bytes) -> None:
 
 def test_a_greeting_of_a_later_minor_version_may_say_more(ledger: Ledger) -> None:
     wire = ledger.wire(greeted=False)
-    feed(wire, frame("H", msgspec.msgpack.encode([1, 2, 3, 4, 5, 6, "and more"])))
+    feed(wire, frame("H", msgspec.msgpack.encode([1, 2, 3, 4, 5, 6, 7, "and more"])))
     assert wire.greeted
     assert wire.credit_left() == 2
 

@@ -50,19 +50,28 @@ class Limits:
           number (their bytes stay limited).
       max_message_size: bytes of one serialized message.
       max_handles: handles in one message.
+      takes_handles: whether they may come from the peer, too.
     """
 
-    __slots__ = ("max_buffer_size", "max_handles", "max_message_size")
+    __slots__ = ("max_buffer_size", "max_handles", "max_message_size", "takes_handles")
 
     def __init__(
         self,
         max_buffer_size: float = 1000,
         max_message_size: int = 16 * 1024 * 1024,
         max_handles: int = 16,
+        *,
+        takes_handles: bool = True,
     ) -> None:
         self.max_buffer_size = max_buffer_size
         self.max_message_size = max_message_size
         self.max_handles = max_handles
+        self.takes_handles = takes_handles
+
+    @property
+    def max_handles_taken(self) -> int:
+        """Handles in one message from the peer."""
+        return self.max_handles if self.takes_handles else 0
 
     def check(self) -> None:
         """The same complaints as `trio.open_memory_channel` makes, and some more.

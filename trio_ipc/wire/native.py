@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from . import Limits
 from .native_frames import HANDLE_WINDOW, CreditState, greeting
 from .native_receiving import Receiving, close_tokens
@@ -42,7 +44,7 @@ class NativeWire(Sending, Receiving):
         self.codec = codec
         self.limits = limits
         # Until it says otherwise, the peer is taken to accept what we accept.
-        self.peer = greeting(limits)
+        self.peer = msgspec.structs.replace(greeting(limits), max_handles=limits.max_handles)
         self._start_sending(handle_window)
         self._start_receiving(greeted, accepts)
 

@@ -55,7 +55,7 @@ import msgspec
 if TYPE_CHECKING:
     from . import Limits
 
-__all__ = ["CreditState", "Hello"]
+__all__ = ["CreditState", "Hello", "handles_sent"]
 
 VERSION: Final = 1
 
@@ -107,6 +107,7 @@ class Hello(msgspec.Struct, array_like=True, frozen=True):
     max_handles: int
     device: int = 0
     inode: int = 0
+    max_handles_sent: int = -1  # negative: as many as it takes
 
 
 class CreditState(msgspec.Struct, array_like=True, frozen=True):
@@ -123,7 +124,20 @@ class CreditState(msgspec.Struct, array_like=True, frozen=True):
 
 def greeting(limits: Limits, device: int = 0, inode: int = 0) -> Hello:
     window = -1 if limits.max_buffer_size == math.inf else int(limits.max_buffer_size)
-    return Hello(VERSION, window, limits.max_message_size, limits.max_handles, device, inode)
+    return Hello(
+        VERSION,
+        window,
+        limits.max_message_size,
+        limits.max_handles_taken,
+        device,
+        inode,
+        limits.max_handles,
+    )
+
+
+def handles_sent(hello: Hello) -> int:
+    """How many handles a peer may put into one message, which it takes us to accept at first."""
+    return hello.max_handles if hello.max_handles_sent < 0 else hello.max_handles_sent
 
 
 def credit_of(window: int) -> int:

@@ -42,6 +42,7 @@ from .native_frames import (
     byte_window,
     credit_of,
     greeting,
+    handles_sent,
 )
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Receiving:
         self._size_at_grant = 0
         # What the peer may send, as far as it knows: see `adopt`.
         self._most_size = self.limits.max_message_size
-        self._most_handles_in = self.limits.max_handles
+        self._most_handles_in = self.limits.max_handles_taken
         # Handles that have arrived: those that were not taken, and those that the peer has no
         # credit back for.
         self._handles_unread = self._handles_owed = 0
@@ -135,7 +136,7 @@ class Receiving:
         """Accept something else than the peer takes for granted: after its HELLO, before ours."""
         self.limits = limits
         self._most_size = max(limits.max_message_size, self.peer.max_message_size)
-        self._most_handles_in = max(limits.max_handles, self.peer.max_handles)
+        self._most_handles_in = max(limits.max_handles_taken, handles_sent(self.peer))
         self._meet_limits()
         self._apply_limits()
         # Until it hears of it, the peer has the credit that it took for granted.
@@ -305,7 +306,7 @@ class Receiving:
         elif kind == HELLO:
             self._receive_hello(payload)
         elif kind == FAILURE:
-            self.failure_text = bytes(payload).decode("utf-8", "replace")
+            self.failure_text = _harmless(bytes(payload).decode("utf-8", "replace"))
         elif kind == CALL:
             self.call = Deferred(CALL, bytes(payload), tokens, None)
             self._accepts = ()
@@ -355,14 +356,14 @@ class Receiving:
 
     def _keep(self, kind: int, raw: bytes, tokens: list[Token]) -> None:
         limits = self.limits
-        if len(raw) <= limits.max_message_size and len(tokens) <= limits.max_handles:
+        if len(raw) <= limits.max_message_size and len(tokens) <= limits.max_handles_taken:
             self.unread.append(Deferred(kind, raw, tokens))
             return
         # The peer sent it before it heard of our limits.
         close_tokens(tokens)
         error = InvalidMessage(
             f"{len(raw)} bytes and {len(tokens)} handles; {limits.max_message_size} and"
-            f" {limits.max_handles} are the limits here"
+            f" {limits.max_handles_taken} are the limits here"
         )
         self.unread.append(Deferred(kind, b"", [], error))
 
@@ -553,6 +554,13 @@ class Receiving:
             if item.__class__ is Deferred:
                 close_tokens(item.tokens)
         self.unread.clear()
+
+
+def _harmless(text: str) -> str:
+    # It is going to be printed, and what a terminal takes for commands is not the child's to give.
+    return "".join(
+        each if each.isprintable() or each in "\n\t" else ascii(each)[1:-1] for each in text
+    )
 
 
 def close_tokens(tokens: Any) -> None:
