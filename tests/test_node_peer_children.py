@@ -151,12 +151,17 @@ async def test_a_child_that_disconnects_and_lives_on() -> None:
 async def test_a_child_that_disconnects_with_a_handle_under_way() -> None:
     """It is lost for certain, so whoever is cancelled keeps it."""
     async with open_rude("disconnect_with_handle", stdin=subprocess.PIPE) as child:
-        with connection() as (stream, far):
-            async with waiting(child.send, "m", stream) as sent:
+        with connection() as (first, far_1), connection() as (second, far_2):
+            async with (
+                waiting(child.send, 1, first) as one,
+                waiting(child.send, 2, second) as two,
+            ):
                 with pytest.raises(trio.EndOfChannel):
                     await child.receive()
-                await sent.cancel()
-            await assert_alive(stream, far)
+                await one.cancel()
+                await two.cancel()
+            await assert_alive(first, far_1)
+            await assert_alive(second, far_2)
         assert child.process.stdin is not None
         await child.process.stdin.aclose()
     assert_reaped(child.process, 0)

@@ -117,7 +117,7 @@ SOCKETS: dict[str, Callable[[], socket.socket]] = {
 @pytest.mark.parametrize("name", SOCKETS)
 async def test_another_socket(name: str) -> None:
     with SOCKETS[name]() as sock:
-        await check_not_adopted(sock.fileno(), "not a Unix stream socket")
+        await check_not_adopted(sock.fileno(), "not a connected Unix stream socket")
 
 
 @pytest.mark.parametrize("mode", ["foo", "JSON", "msgpack", " json", "json,advanced"])

@@ -226,7 +226,8 @@ class SendChannel(_Half, trio.abc.SendChannel[SendT]):
         that comes so late can't undo the sending, and is left to the next checkpoint.
 
         Args:
-          message: anything the serialization takes, with handles anywhere inside.
+          message: anything the serialization takes, with handles anywhere inside, except towards
+              Node.
           handle: if given, the other side receives ``HandleMessage(message, handle)``. It is the
               only form that a Node.js peer understands.
           keep_open: whether our copies of the handles stay open. None means each kind's own

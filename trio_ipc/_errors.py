@@ -51,10 +51,10 @@ class InvalidMessage(ValueError):
 
 
 class HandleNotDelivered(OSError):
-    """The handle did not reach the peer and is still the caller's.
+    """The peer has not acknowledged the handle, which is still the caller's.
 
-    Only in Node's protocol, where a handle is acknowledged: the peer has refused it four times, or
-    not answered in 30 seconds. The channel goes on.
+    Only in Node's protocol: the peer has refused it four times, or not answered in 30 seconds. The
+    channel goes on. A peer that was merely stopped for so long gets the handle all the same.
     """
 
 

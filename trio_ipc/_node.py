@@ -15,6 +15,7 @@ import trio
 assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
 
 from . import _handles, _node_handles
+from ._connection import handle_window
 from ._errors import HandleNotDelivered, UnsupportedHandle
 from ._waiting import Waiter
 from .wire.node import NodeWire
@@ -32,6 +33,8 @@ __all__ = ["Duties", "make_node_wire"]
 
 # Seconds in which a peer acknowledges a handle. Deno never refuses one (denoland/deno#35968).
 ANSWER_TIMEOUT: Final = 30.0
+# The same for a peer that nothing is accepted from.
+SHORT_ANSWER_TIMEOUT: Final = 2.0
 # Seconds between looks at sockets that a peer waits for: nothing tells when an object is closed.
 ACCOUNTING_INTERVAL: Final = 0.1
 
@@ -51,7 +54,7 @@ def make_node_wire(serialization: str, message_type: Any, limits: Limits) -> Nod
         from .wire.node_advanced import AdvancedCodec
 
         codec = AdvancedCodec(message_type, limits.max_message_size, _is_handle)
-    return NodeWire(codec, _node_handles, limits)
+    return NodeWire(codec, _node_handles, limits, handle_window=handle_window())
 
 
 def _is_handle(obj: Any) -> bool:
@@ -71,11 +74,13 @@ class Delivery:
       error: what `send` is to raise; the object is still the caller's.
     """
 
-    def __init__(self, payload: Outbound, tokens: list[Any], keep_open: bool | None) -> None:
+    def __init__(
+        self, payload: Outbound, tokens: list[Any], keep_open: bool | None, patience: float
+    ) -> None:
         self._handles = payload.handles
         self._tokens = tokens
         self._keep_open = keep_open
-        self.deadline = trio.current_time() + ANSWER_TIMEOUT
+        self.deadline = trio.current_time() + patience
         self.is_ours = False
         self.is_done = self.is_lost = False
         self.error: HandleNotDelivered | None = None
@@ -108,7 +113,8 @@ class Duties:
 
     def begin(self, payload: Outbound, tokens: list[Any], keep_open: bool | None) -> None:
         """It is committed now, and its answer awaited."""
-        payload.delivery = self._current = Delivery(payload, tokens, keep_open)
+        patience = ANSWER_TIMEOUT if self._wire.limits.takes_handles else SHORT_ANSWER_TIMEOUT
+        payload.delivery = self._current = Delivery(payload, tokens, keep_open, patience)
         self._begun.set()
 
     def follow_up(self) -> None:
@@ -139,6 +145,8 @@ class Duties:
         """There is nobody left to answer."""
         if self._current is not None:
             self._current.is_lost = True
+            if self._current.is_ours:
+                _log.warning("%s went away before it took a handle", self._connection.peer)
             self._current = None
 
     async def wait(self, owner: object, payload: Outbound) -> None:

@@ -31,6 +31,13 @@ _STREAM_FAMILIES: Final = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 _CONNECTION: Final = {"type": "net.Socket"}
 _SERVER: Final = {"type": "net.Server"}
 
+_NAMES: Final = {
+    STREAM: "a stream socket",
+    LISTENER: "a listening socket",
+    TRIO_SOCKET: "a datagram socket",
+    FD_STREAM: "a pipe",
+}
+
 # What may arrive under each of Node's names.
 _KINDS: Final[dict[object, tuple[int, ...]]] = {
     "net.Socket": (STREAM, FD_STREAM),
@@ -114,9 +121,12 @@ def build(kind: object, descriptor: _handles.Descriptor) -> Any:
         if code in expected:
             return _handles.build(code, b"", descriptor)
     except OSError as exc:
-        # One that was opened with O_PATH passes for what it is the path of, and can do nothing.
+        # fstat() of an O_PATH descriptor shows the type of what it names, but nothing can be done
+        # with it.
         raise ProtocolError(f"the peer sent a {kind} that is none: {exc}") from exc
-    raise ProtocolError(f"the peer sent a {kind} that is none")
+    raise ProtocolError(
+        f"the peer sent a {kind} whose descriptor is {_NAMES.get(code, 'nothing that Node sends')}"
+    )
 
 
 def _look_at(fd: int) -> int:

@@ -179,7 +179,8 @@ def claim_socket() -> socket.socket:
     if found is None:
         raise NoParent(
             "this process was not started with a channel, or it was opened already: start it"
-            " with trio_ipc.open_child, and open the channel once"
+            " with trio_ipc.open_child, or from Node with fork(), or spawn() with 'ipc' in its"
+            " stdio, and open the channel once"
         )
     try:
         number, device, inode = map(int, found.split(":"))
@@ -245,8 +246,12 @@ def _adopt(number: int, variable: str) -> socket.socket:
         sock = socket.socket(fileno=number)
     except (OSError, OverflowError) as exc:
         raise NoParent(f"{variable} is no channel: {exc}") from exc
-    if sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM:
+    if (
+        sock.family != socket.AF_UNIX
+        or sock.type != socket.SOCK_STREAM
+        or sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    ):
         sock.detach()
-        raise NoParent(f"{variable} is no channel: not a Unix stream socket")
+        raise NoParent(f"{variable} is no channel: not a connected Unix stream socket")
     os.set_inheritable(number, False)
     return sock

@@ -247,7 +247,7 @@ class Writing(State):
             self._complete_all(self.senders, self.send_error)
             return
         admitted = False
-        while self.senders:
+        while self.senders and not self.is_gone:
             waiter = next(iter(self.senders))
             payload = waiter.payload
             if not self.wire.can_send(0 if payload.__class__ is bytes else len(payload.handles)):

@@ -340,7 +340,7 @@ class RegExp:
     __slots__ = ("flags", "source")
 
     def __init__(self, source: str, flags: str = "") -> None:
-        if len(set(flags)) != len(flags) or not set(flags) <= set("dgilmsuvy"):
+        if len(set(flags)) != len(flags) or not set(flags) <= set("dgimsuvy"):
             raise ValueError(f"invalid flags of a regular expression: {flags!r}")
         if "u" in flags and "v" in flags:
             raise ValueError("a regular expression can't have both the flags 'u' and 'v'")

@@ -106,10 +106,13 @@ class NodeKinds:
         return not obj.closed
 
 
-def node_wire(ledger: Ledger, message_type: Any = Any, limits: Limits | None = None) -> NodeWire:
+def node_wire(
+    ledger: Ledger, message_type: Any = Any, limits: Limits | None = None, handle_window: int = 256
+) -> NodeWire:
     limits = Limits() if limits is None else limits
     codec = JsonCodec(message_type, limits.max_message_size, lambda obj: isinstance(obj, Thing))
-    wire = NodeWire(codec, NodeKinds(ledger), limits)  # type: ignore[arg-type]
+    kinds: Any = NodeKinds(ledger)
+    wire = NodeWire(codec, kinds, limits, handle_window=handle_window)
     ledger.wires.append(wire)  # type: ignore[arg-type]
     return wire
 

@@ -120,10 +120,10 @@ BAD: dict[str, Bad] = {
         handle_frame(1) + handle_frame(2), "no message announced", handles=3
     ),
     "a handle, and none is accepted": Bad(
-        handle_frame(1), "max_handles is 0", handles=1, limits=Limits(10, LIMIT, 0)
+        handle_frame(1), "none is accepted", handles=1, limits=Limits(10, LIMIT, 0)
     ),
     "the announcement alone, and none is accepted": Bad(
-        handle_frame(1), "max_handles is 0", limits=Limits(10, LIMIT, 0)
+        handle_frame(1), "none is accepted", limits=Limits(10, LIMIT, 0)
     ),
     "a handle with one of Node's that is too deep": Bad(
         b'{"cmd":"NODE_HANDLE","msg":' + TOO_DEEP + b"}\n",

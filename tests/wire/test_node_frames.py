@@ -45,7 +45,7 @@ MESSAGES: dict[str, tuple[Any, bytes]] = {
     "an object": ({"a": 1, "b": [None]}, b'{"a":1,"b":[null]}\n'),
     "the bare prefix": ({"cmd": "NODE_"}, b'{"cmd":"NODE_"}\n'),
     "another prefix": ({"cmd": "fooNODE_"}, b'{"cmd":"fooNODE_"}\n'),
-    "a handle that is none": (HandleMessage("m", None), b'["m",null]\n'),
+    "a handle that is none": (HandleMessage("m", None), b'"m"\n'),
 }
 
 

@@ -19,6 +19,7 @@ from .node_harness import (
     NACK,
     NO_ROOM,
     NOT_WHAT_IT_SAYS,
+    NodeKinds,
     NodePair,
     commit,
     count,
@@ -469,7 +470,7 @@ def test_a_handle_that_can_not_be_made(ledger: Ledger, kind: str) -> None:
 
 def test_no_handles_are_accepted(ledger: Ledger) -> None:
     wire = node_wire(ledger, limits=Limits(max_handles=0))
-    with pytest.raises(ProtocolError, match="max_handles is 0"):
+    with pytest.raises(ProtocolError, match="none is accepted"):
         deliver(ledger, wire, handle_frame(1), "h")
     wire.close()
 
@@ -493,3 +494,84 @@ def test_tokens_are_handed_over_once(ledger: Ledger) -> None:
     wire.close()
     assert answer.token.state == "owned"
     answer.token.sent()
+
+
+def test_what_comes_with_a_handle_is_converted_as_what_comes_without(ledger: Ledger) -> None:
+    advanced = pytest.importorskip("trio_ipc.wire.node_advanced")
+    codec = advanced.AdvancedCodec(tuple[set[int], Any], 1000, lambda obj: isinstance(obj, Thing))
+    kinds: Any = NodeKinds(ledger)
+    wire = NodeWire(codec, kinds, Limits())
+    ledger.wires.append(wire)  # type: ignore[arg-type]
+    frame = advanced.AdvancedCodec(Any, 1000, bool).encode_handle({"type": "net.Socket"}, {1, 2})
+    deliver(ledger, wire, frame, "h")
+    numbers, handle = wire.take()
+    assert numbers == {1, 2}
+    handle.closed += 1
+
+
+# Answers that come after the time is up ---------------------------------------------------------
+
+
+def give_up_and_send_another(ledger: Ledger) -> NodeWire:
+    wire = send_one(ledger)
+    wire.give_up()
+    assert problems(wire) == ["not acknowledged in time"]
+    commit(ledger, wire, "next", Thing("other"))
+    assert writes(wire) == [(handle_frame("next"), ["other"])]
+    return wire
+
+
+@pytest.mark.parametrize("late", [ACK, NACK])
+def test_a_late_answer_is_not_the_next_handles(ledger: Ledger, late: bytes) -> None:
+    wire = give_up_and_send_another(ledger)
+    deliver(ledger, wire, late)
+    assert problems(wire) == []
+    assert wire.next_write() is None
+    deliver(ledger, wire, NACK)
+    assert problems(wire) == []
+    assert writes(wire) == [(handle_frame("next"), ["other"])]
+    deliver(ledger, wire, ACK)
+    assert problems(wire) == [None]
+
+
+def test_one_handle_that_is_never_answered_is_not_the_end_of_all(ledger: Ledger) -> None:
+    """What seemed a late answer was the next one's own, as the time shows; and from then on each
+    has its own again."""
+    wire = give_up_and_send_another(ledger)
+    deliver(ledger, wire, ACK)
+    assert problems(wire) == []
+    wire.give_up()
+    assert problems(wire) == [None]
+    commit(ledger, wire, "third", Thing("third"))
+    writes(wire)
+    deliver(ledger, wire, ACK)
+    assert problems(wire) == [None]
+
+
+def test_what_was_not_written_is_owed_no_answer(ledger: Ledger) -> None:
+    wire = node_wire(ledger)
+    commit(ledger, wire, "m", Thing("h"))
+    wire.give_up()
+    assert problems(wire) == ["not acknowledged in time"]
+    commit(ledger, wire, "next", Thing("other"))
+    assert writes(wire) == [(handle_frame("next"), ["other"])]
+    deliver(ledger, wire, ACK)
+    assert problems(wire) == [None]
+
+
+# Handles that wait unreceived -------------------------------------------------------------------
+
+
+def test_handles_that_nobody_receives_do_not_fill_the_table(ledger: Ledger) -> None:
+    wire = node_wire(ledger, handle_window=4)
+    for number in range(4):
+        assert not wire.sated
+        deliver(ledger, wire, handle_frame(number), [f"h{number}"])
+        writes(wire)
+    assert wire.sated
+    wire.take().handle.closed += 1
+    assert wire.sated
+    for _ in range(2):
+        wire.take().handle.closed += 1
+    assert not wire.sated
+    wire.take().handle.closed += 1

@@ -16,7 +16,7 @@ unread by not reading on, and the end of the socket is the end.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .node_receiving import Receiving
 from .node_sending import Sending
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["NodeWire"]
 
+HANDLE_WINDOW: Final = 256
+
 
 class NodeWire(Sending, Receiving):
     """One end of a channel in Node's protocol. Implements `Wire`.
@@ -35,6 +37,7 @@ class NodeWire(Sending, Receiving):
       codec: between values and frames.
       kinds: what can travel.
       limits: what this end accepts.
+      handle_window: how many handles may wait unreceived.
     """
 
     # There is no credit in this protocol, and nobody fails with last words in it.
@@ -44,12 +47,19 @@ class NodeWire(Sending, Receiving):
     rendezvous = False
     failure_text: str | None = None
 
-    def __init__(self, codec: NodeCodec, kinds: NodeHandleKinds, limits: Limits) -> None:
+    def __init__(
+        self,
+        codec: NodeCodec,
+        kinds: NodeHandleKinds,
+        limits: Limits,
+        *,
+        handle_window: int = HANDLE_WINDOW,
+    ) -> None:
         self.codec = codec
         self.kinds = kinds
         self.limits = limits
         self._start_sending()
-        self._start_receiving()
+        self._start_receiving(handle_window)
 
     # The two halves meet: what one receives, the other one answers or has waited for.
     _receive_ack = Sending._receive_ack

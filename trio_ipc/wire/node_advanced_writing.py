@@ -34,6 +34,7 @@ _HEAD: Final = b"\0\0\0\0\xff\x0f"
 
 _SAFE: Final = 2**53 - 1
 _MOST_ITEMS: Final = 2**32 - 1
+_MOST_BYTES: Final = 2**32 - 1
 _EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 _MILLISECOND: Final = datetime.timedelta(milliseconds=1)
 
@@ -269,6 +270,8 @@ def _array(writer: Writer, value: js.Array[Any]) -> None:
     length = value.length
     items = {_index(key): item for key, item in value.items()}
     for key in items:
+        if key == "length":
+            raise ValueError("an array's length is its own: it can't be among its names")
         if isinstance(key, int) and not 0 <= key < length:
             raise ValueError(f"an array of length {length} can't have the index {key}")
     writer.stream.write_js_array_sparse(items.items(), ctx=writer, length=length, identity=value)
@@ -338,6 +341,8 @@ def _array_buffer(writer: Writer, value: js.ArrayBuffer) -> None:
     stream.write_tag(Tag.kArrayBuffer if most is None else Tag.kResizableArrayBuffer)
     stream.write_varint(len(value))
     if most is not None:
+        if most > _MOST_BYTES:
+            raise ValueError(f"an ArrayBuffer can't have {most} bytes")
         if most < len(value):
             raise ValueError(f"an ArrayBuffer of {len(value)} bytes can't have {most} at most")
         stream.write_varint(most)

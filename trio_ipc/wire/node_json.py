@@ -21,7 +21,7 @@ from .._errors import (
     UnsupportedMessage,
 )
 from .msgpack import check_handle_type
-from .node_values import ENVELOPE, Internal, Rejected, is_internal
+from .node_values import ENVELOPE, Internal, Rejected, convert_pair, is_internal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -196,6 +196,9 @@ class JsonCodec:
             except ValueError as exc:
                 problem = exc
         raise ProtocolError(f"the peer sent a line that is not JSON: {problem}") from problem
+
+    def convert(self, message: Any, handle: Any) -> Any:
+        return convert_pair(message, handle, self.message_type)
 
     def incomplete(self) -> str | None:
         if not self._pending:

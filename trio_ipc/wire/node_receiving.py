@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .._errors import InvalidMessage, ProtocolError
 from .node_accounts import Accounts
-from .node_values import ENVELOPE, Internal, Rejected, convert_pair, is_internal
+from .node_values import ENVELOPE, Internal, Rejected, is_internal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,7 +48,8 @@ class Receiving:
     _replies: bytearray
     _on_its_way: Any
 
-    def _start_receiving(self) -> None:
+    def _start_receiving(self, handle_window: int) -> None:
+        self._handle_window = handle_window
         self.peer_ended = False
         self.unread: deque[Any] = deque()
         self.sated = False
@@ -64,6 +65,7 @@ class Receiving:
         self._reads: deque[tuple[int, int]] = deque()
         self._most_messages = max(1, self.limits.max_buffer_size)
         self._most_bytes = max(LEAST_BYTES, self.limits.max_message_size)
+        self._handles_unread = 0
         self.accounts = Accounts(self.kinds.is_open)
 
     def _receive_ack(self) -> None:
@@ -138,8 +140,8 @@ class Receiving:
             self.unread.append(value)
 
     def _receive_handle(self, members: dict[str, Any]) -> None:
-        if self.limits.max_handles < 1:
-            raise ProtocolError("the peer sent a handle, and max_handles is 0")
+        if self.limits.max_handles_taken < 1:
+            raise ProtocolError("the peer sent a handle, and none is accepted from it")
         if not self._tokens or self._is_bereft:
             self._reply({"cmd": "NODE_HANDLE_NACK"})
             return
@@ -160,12 +162,15 @@ class Receiving:
             return
         self.accounts.hold(members.get("key"), handle)
         try:
-            value = convert_pair(message, handle, self.codec.message_type)
+            value = self.codec.convert(message, handle)
         except InvalidMessage as exc:
             self.kinds.discard(handle)
             self.unread.append(Rejected(exc))
         else:
             self.unread.append(_Parcel(value, handle))
+            self._handles_unread += 1
+            if self._handles_unread >= self._handle_window:
+                self._weigh()
 
     def _receive_question(self, command: str, key: object) -> None:
         if not isinstance(key, str) or len(key) > ENVELOPE:
@@ -211,9 +216,12 @@ class Receiving:
         self._taken += 1
         if self._reads[0][0] <= self._taken:
             self._bytes_unread -= self._reads.popleft()[1]
+        is_parcel = item.__class__ is _Parcel
+        if is_parcel:
+            self._handles_unread -= 1
         if self.sated:
             self._weigh()
-        if item.__class__ is _Parcel:
+        if is_parcel:
             return item.value
         if item.__class__ is Rejected:
             raise item.error
@@ -227,7 +235,7 @@ class Receiving:
                 self.kinds.discard(item.handle)
         self.unread.clear()
         self._reads.clear()
-        self._bytes_unread = 0
+        self._bytes_unread = self._handles_unread = 0
         self._weigh()
 
     def take_all(self) -> None:
@@ -238,13 +246,15 @@ class Receiving:
     def _weigh(self) -> None:
         """See whether enough is unread: then nothing more is read until half of it is taken."""
         messages, size = self._most_messages, self._most_bytes
+        handles = self._handle_window
         if self._on_its_way is not None:
-            messages, size = math.inf, STRETCH * size
+            messages, size, handles = math.inf, STRETCH * size, 2 * handles
         elif self.sated:
-            messages, size = messages / 2, size // 2
+            messages, size, handles = messages / 2, size // 2, max(1, handles // 2)
         self.sated = not self._insatiable and (
             len(self.unread) >= messages
             or self._bytes_unread >= size
+            or self._handles_unread >= handles
             or len(self._replies) >= MOST_ANSWERS
         )
 

@@ -45,13 +45,14 @@ class Answer:
 class _OnItsWay:
     """The one handle that was committed and not answered."""
 
-    __slots__ = ("is_out", "payload", "retransmissions", "token")
+    __slots__ = ("is_out", "payload", "preceded_by_late", "retransmissions", "token")
 
     def __init__(self, payload: Outbound, token: Token) -> None:
         self.payload = payload
         self.token = token
         self.retransmissions = 0
         self.is_out = False
+        self.preceded_by_late = False
 
 
 class Sending:
@@ -79,6 +80,8 @@ class Sending:
         self._queue: deque[tuple[bytes, _OnItsWay | None]] = deque()
         self._batch = bytearray()
         self._on_its_way: _OnItsWay | None = None
+        # Answers that nobody waits for any more.
+        self._owed = 0
         self._hung_up = False
 
     def _weigh(self) -> None:
@@ -89,9 +92,10 @@ class Sending:
     def encode(self, message: Any, handle: Any = None) -> bytes | Outbound:
         """Check and serialize, without any effect. Raises as `NodeCodec.encode` does."""
         if handle is None:
-            if message.__class__ is not HandleMessage or message.handle is None:
+            if message.__class__ is HandleMessage:
+                message, handle = message
+            if handle is None:
                 return self.codec.encode(message)
-            message, handle = message
         known = self.kinds.describe(handle)
         if known is None:
             raise UnsupportedHandle(f"{type(handle).__name__!r} objects are no handles")
@@ -237,12 +241,12 @@ class Sending:
     # Handles that are on their way ------------------------------------------------------------
 
     def _receive_ack(self) -> None:
-        if self._is_out():
+        if self._is_out() and not self._is_late():
             self._answer(None)
 
     def _receive_nack(self) -> None:
         handle = self._on_its_way
-        if handle is None or not self._is_out():
+        if handle is None or not self._is_out() or self._is_late():
             return
         handle.retransmissions += 1
         if handle.retransmissions > MOST_RETRANSMISSIONS:
@@ -258,6 +262,16 @@ class Sending:
         # after a retransmission, and dies of the one that it gets.
         handle = self._on_its_way
         return handle is not None and handle.is_out and not self._is_being_written(handle)
+
+    def _is_late(self) -> bool:
+        # Answers come in order. A peer that was stopped for a while, in a debugger for example, has
+        # still to give those that nobody waits for any more.
+        if not self._owed:
+            return False
+        assert self._on_its_way is not None
+        self._owed -= 1
+        self._on_its_way.preceded_by_late = True
+        return True
 
     def _is_being_written(self, handle: _OnItsWay) -> bool:
         if self._writing is None:
@@ -275,6 +289,12 @@ class Sending:
         elif self._writing is not None and self._writing[1] is handle.token:
             self._writing = None
             self.unsent -= len(handle.payload.data)
+        elif handle.preceded_by_late:
+            # What seemed late was its own answer, and the one before will never be answered.
+            self._answer(None)
+            return
+        else:
+            self._owed += 1
         self._answer("not acknowledged in time")
 
     def _answer(self, problem: str | None) -> None:

@@ -118,6 +118,13 @@ class NodeCodec(Protocol):
     def encode_internal(self, members: Mapping[str, Any]) -> bytes:
         """The frame of an internal message."""
 
+    def convert(self, message: Any, handle: Any) -> Any:
+        """A message that arrived beside a handle, as ``message_type`` says.
+
+        Raises:
+          InvalidMessage: it is not of that type.
+        """
+
     def feed(self, data: memoryview) -> tuple[list[Any], bool]:
         """Take bytes in; the messages that they complete, each a value of ``message_type``, an
         `Internal` or a `Rejected`. And whether all of them are values.
