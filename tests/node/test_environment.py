@@ -102,6 +102,10 @@ async def test_a_script_consumes_its_variables(node: str) -> None:
     await run_parent(node, "environment", "variables")
 
 
+async def test_the_children_of_a_script_inherit_no_channel(node: str) -> None:
+    await run_parent(node, "environment", "inherits_nothing")
+
+
 async def test_a_script_opens_its_channel_once(node: str) -> None:
     await run_parent(node, "environment", "twice")
 

@@ -5,6 +5,7 @@ Tests are named after those of Node itself that ask for the same, where there is
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from pathlib import Path
@@ -275,6 +276,7 @@ async def test_fork_dgram_of_the_child(node: str, family: str) -> None:
 
 
 async def test_each_kind_to_the_child(node: str, tmp_path: Path) -> None:
+    udp4 = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     pair = [trio.SocketStream(each) for each in trio.socket.socketpair()]
     async with open_node(node, "handles.js", "describe") as child, pair[0]:
         reader, writer = map(trio.lowlevel.FdStream, os.pipe())
@@ -289,7 +291,8 @@ async def test_each_kind_to_the_child(node: str, tmp_path: Path) -> None:
                     (tcp, "net.Server"),
                     (unix, "net.Server"),
                     (trio.SocketListener(trio.socket.from_stdlib_socket(tcp.dup())), "net.Server"),
-                    (udp6, "dgram.Socket"),
+                    (udp4, "dgram.Socket udp4"),
+                    (udp6, "dgram.Socket udp6"),
                 ]:
                     await child.send("this", handle, keep_open=False)
                     assert await child.receive() == ["this", kind]
@@ -550,11 +553,15 @@ async def test_a_disconnect_behind_handles(node: str) -> None:
 
 
 async def test_closing_behind_a_handle(node: str) -> None:
-    async with open_node(node, "handles.js", "answer_client") as child:
+    async with open_node_aside(node, "handles.js", "record") as (child, aside):
         async with connection() as (stream, client):
-            child.send_nowait("before the end", stream)
+            child.send_nowait("one", stream)
+            child.send_nowait("two")
+            child.send_nowait("three")
             child.close()
-            assert await read_all(client) == b"before the end"
+            assert await read_all(client) == b""
+        said = json.loads(await aside.hear())
+        assert said == [["one", "net.Socket"], ["two", None], ["three", None]]
     assert child.process.returncode == 0
 
 

@@ -38,12 +38,21 @@ run({
     await child.ended;
   },
 
+  async inherits_nothing() {
+    const child = start('inherits_nothing');
+    assert.strictEqual(await plainInbox(child)(), 'nothing');
+    await child.ended;
+  },
+
   async stdin_ipc() {
-    await conversation(startWith(['ipc', 'inherit', 'inherit'], 'echo'));
+    const child = startWith(['ipc', 'pipe', 'inherit'], 'echo_beside_streams');
+    const output = text(child.stdout);
+    await conversation(child);
+    assert.match(await output, /who prints/);
   },
 
   async stdout_ipc() {
-    await conversation(startWith(['ignore', 'ipc', 'inherit'], 'echo'));
+    await conversation(startWith(['ignore', 'ipc', 'inherit'], 'echo_beside_streams'));
   },
 
   async another_number() {

@@ -17,7 +17,7 @@ function kindOf(handle) {
   if (handle === undefined) return null;
   if (handle instanceof net.Server) return handle.listening ? 'net.Server' : 'idle net.Server';
   if (handle instanceof net.Socket) return 'net.Socket';
-  return handle instanceof dgram.Socket ? 'dgram.Socket' : `raw ${handle.constructor.name}`;
+  return handle instanceof dgram.Socket ? `dgram.Socket ${handle.type}` : handle.constructor.name;
 }
 
 async function boundSocket(type = 'udp4') {
@@ -47,6 +47,16 @@ run({
       process.send([message, kindOf(handle)]);
       close(handle);
     });
+  },
+
+  // It says at the end what it has got.
+  record() {
+    const seen = [];
+    process.on('message', (message, handle) => {
+      seen.push([message, kindOf(handle)]);
+      close(handle);
+    });
+    process.on('disconnect', mustCall(() => say(JSON.stringify(seen))));
   },
 
   async recv_handle() {
@@ -147,7 +157,7 @@ run({
   async serve_dgram() {
     const next = inbox(process);
     const [, socket] = await next();
-    assert.strictEqual(kindOf(socket), 'dgram.Socket');
+    assert.strictEqual(kindOf(socket), 'dgram.Socket udp4');
     socket.once('message', mustCall((data, { port, address }) => {
       socket.send(`child heard ${data}`, port, address, () => {
         socket.close();

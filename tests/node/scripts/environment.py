@@ -27,6 +27,33 @@ async def echo() -> None:
             await parent.send(message)
 
 
+async def echo_beside_streams() -> None:
+    async with trio_ipc.open_parent() as parent:
+        async for message in parent:
+            # The channel sits where one of these was.
+            print("who prints does not print into the channel", flush=True)
+            assert os.read(0, 1000) == b""
+            await parent.send(message)
+
+
+async def inherits_nothing() -> None:
+    channel = os.readlink("/proc/self/fd/3")
+    async with trio_ipc.open_parent() as parent:
+        assert channel.startswith("socket:")
+        code = "import os; print([os.readlink(f'/proc/self/fd/{n}') for n in range(100)"
+        code += " if os.path.exists(f'/proc/self/fd/{n}')])"
+        # Not even with all that can be inherited.
+        grandchild = await trio.run_process(
+            [sys.executable, "-I", "-S", "-c", code],
+            stdin=subprocess.DEVNULL,
+            capture_stdout=True,
+            close_fds=False,
+        )
+        assert b"/dev/null" in grandchild.stdout
+        assert channel not in grandchild.stdout.decode()
+        await parent.send("nothing")
+
+
 async def fork_stdio() -> None:
     async with trio_ipc.open_parent() as parent:
         os.write(1, b"to stdout")
@@ -37,7 +64,6 @@ async def fork_stdio() -> None:
 
 async def fork_and_spawn(node: str, program: str) -> None:
     async with trio_ipc.open_parent() as parent:
-        # Not even with all that can be inherited.
         grandchild = await trio.run_process(
             [node, program, "without_a_channel"],
             stdin=subprocess.DEVNULL,
@@ -67,4 +93,13 @@ async def twice() -> None:
 
 
 if __name__ == "__main__":
-    run(variables, echo, fork_stdio, fork_and_spawn, in_the_middle, twice)
+    run(
+        variables,
+        echo,
+        echo_beside_streams,
+        inherits_nothing,
+        fork_stdio,
+        fork_and_spawn,
+        in_the_middle,
+        twice,
+    )
