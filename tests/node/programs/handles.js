@@ -270,6 +270,38 @@ run({
     process.removeAllListeners('message');
   },
 
+  // Messages of many sizes, some of them with a connection that knows which one it belongs to.
+  async storm(count, ...sizes) {
+    const wanted = Number(count);
+    let received = 0;
+    const finished = new Promise((resolve) => {
+      process.on('message', async ([number, payload, hasHandle], socket) => {
+        assert.strictEqual(number, received++);
+        assert.strictEqual(payload.length, Number(sizes[number % sizes.length]));
+        assert.strictEqual(socket instanceof net.Socket, hasHandle);
+        if (hasHandle) {
+          assert.strictEqual(await readAll(socket), `${number}`);
+          socket.destroy();
+        }
+        if (number === wanted - 1) resolve();
+      });
+    });
+    for (let number = 0; number < wanted; number++) {
+      const payload = 'x'.repeat(Number(sizes[number % sizes.length]));
+      if (number % 5) {
+        process.send([number, payload, false]);
+      } else {
+        const { accepted, client, server } = await connection();
+        server.close();
+        client.end(`${number}`);
+        client.resume();
+        process.send([number, payload, true], accepted);
+      }
+    }
+    await finished;
+    process.removeAllListeners('message');
+  },
+
   async handle_twice() {
     const { accepted, client, server } = await connection();
     server.close();
