@@ -428,6 +428,9 @@ async def test_connections_for_an_http_server(node: str) -> None:
                 assert response.endswith(b"GET /%s" % path.encode())
 
 
+# What it refuses ----------------------------------------------------------------------------------
+
+
 async def test_what_node_can_not_take_is_refused(node: str, tmp_path: Path) -> None:
     refused: list[Any] = [
         (tmp_path / "file").open("wb"),

@@ -251,9 +251,6 @@ async def test_node_keeps_no_descriptor(node: str) -> None:
         assert await child.receive() == 0
 
 
-# What it refuses ----------------------------------------------------------------------------------
-
-
 async def test_one_handle_is_on_its_way_at_a_time(node: str) -> None:
     async with open_node_aside(node, "handles.js", "recv_handle") as (child, aside):
         assert await aside.hear() == "here"
