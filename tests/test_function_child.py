@@ -452,6 +452,15 @@ async def test_the_limits_hold_at_both_ends() -> None:
             await child.send("x" * 1000)
 
 
+async def test_a_long_command_line_of_the_parent_is_no_message(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["x" * 100_000])
+    async with trio_ipc.open_child(function_workers.echo, max_message_size=1000) as child:
+        await child.send("ready")
+        assert await child.receive() == "ready"
+
+
 # Its own children -------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
 
 from . import _handles, _node_handles
 from ._connection import handle_window
-from ._errors import HandleNotDelivered, UnsupportedHandle
+from ._errors import HandleNotDelivered
 from ._waiting import Waiter
 from .wire.node import NodeWire
 from .wire.node_json import JsonCodec
@@ -58,10 +58,8 @@ def make_node_wire(serialization: str, message_type: Any, limits: Limits) -> Nod
 
 
 def _is_handle(obj: Any) -> bool:
-    try:
-        return _handles.describe(obj) is not None
-    except UnsupportedHandle:
-        return True
+    # Of what can't travel at all, it raises the reason.
+    return _node_handles.describe(obj) is not None
 
 
 class Delivery:

@@ -58,6 +58,11 @@ class State(Waiting):
         if self.wire.peer_ended:
             return self._note(trio.EndOfChannel())
         if self.is_gone and self._settled:
+            if not self.wire.greeted:
+                return self._broken(
+                    f"{self.peer} has never opened its channel: does it call open_parent()? A Node"
+                    " program needs protocol='node'"
+                )
             return self._broken(f"{self.peer} went away without closing its channel")
         return None
 

@@ -385,7 +385,7 @@ def test_a_message_with_handles_of_exactly_the_limit_arrives(
             return pair.left.encode([text, Thing("a")])
         if form == "beside":
             return pair.left.encode(text, Thing("a"))
-        return pair.left.encode_call(text, [Thing("a")])
+        return pair.left.encode_call("f", [text, Thing("a")])
 
     payload = None
     size = limit - 12
@@ -396,7 +396,7 @@ def test_a_message_with_handles_of_exactly_the_limit_arrives(
             break
         size += 1
     assert isinstance(payload, Outbound)
-    assert len(payload.data) == limit + (5 if form == "inside" else 0)
+    assert len(payload.data) == limit + {"inside": 5, "beside": 0, "call": 2}[form]
     if form != "call":
         pair.left.commit(payload, [Token(ledger, "a")])
         pair.move()

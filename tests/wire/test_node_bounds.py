@@ -296,7 +296,7 @@ def test_one_of_nodes_own_may_be_longer(ledger: Ledger) -> None:
 def test_a_line_without_its_end_is_refused_while_it_comes(ledger: Ledger) -> None:
     wire = node_wire(ledger, limits=Limits(max_message_size=100))
     deliver(ledger, wire, b"[" * (100 + ENVELOPE))
-    with pytest.raises(ProtocolError, match="100 are allowed"):
+    with pytest.raises(ProtocolError, match="max_message_size is 100"):
         deliver(ledger, wire, b"[")
 
 

@@ -142,6 +142,9 @@ class Wire(Protocol):
     unsent: int
     """Bytes in complete frames that are not written yet."""
 
+    greeted: bool
+    """The peer has said that it speaks this protocol, if that is said in it."""
+
     ended: bool
     """We said that."""
 

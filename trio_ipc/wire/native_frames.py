@@ -92,6 +92,9 @@ MARK_SIZE: Final = 16 * 1024
 UNLIMITED: Final = 1 << 62
 HELLO_SIZE: Final = 256
 FAILURE_SIZE: Final = 64 * 1024
+# What a call may need besides the arguments: it tells sys.argv, and a command line has some 2 MiB
+# at most (a quarter of the limit of the stack, execve(2)).
+CALL_SIZE: Final = 4 * 1024 * 1024
 MOST_GRANT: Final = 0xFFFF
 
 

@@ -19,6 +19,7 @@ from .native_frames import (
     BATCH_SIZE,
     BYTES,
     CALL,
+    CALL_SIZE,
     END,
     ENDED,
     FAILURE,
@@ -150,7 +151,7 @@ class Receiving:
             WITH: max(message, BATCH_SIZE) + ARRAY_SIZE,
             PAIR: message,
             BYTES: message,
-            CALL: message,
+            CALL: message + CALL_SIZE,
             FAILURE: FAILURE_SIZE,
         }
         return {kind: longest.get(kind, 0) for kind in allowed}

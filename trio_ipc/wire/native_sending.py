@@ -137,10 +137,14 @@ class Sending:
     def encode_call(self, call: Any, arguments: list[Any]) -> Outbound:
         """What a function child is to run: like `encode`, but for the first frame only."""
         try:
+            overhead = len(self.codec.encode(call))
             data = self.codec.encode([call, arguments])
         except BaseException as exc:
             self.codec.refuse(arguments, exc)
-        return Outbound(CALL, data, self._check(data))
+        handles = self.codec.pop_handles()
+        # A long command line of our own is no argument of the child's.
+        self._check_size(len(data) - overhead, len(handles))
+        return Outbound(CALL, data, handles)
 
     def _check(self, data: bytes) -> list[Any]:
         handles = self.codec.pop_handles()

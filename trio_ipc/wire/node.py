@@ -40,7 +40,8 @@ class NodeWire(Sending, Receiving):
       handle_window: how many handles may wait unreceived.
     """
 
-    # There is no credit in this protocol, and nobody fails with last words in it.
+    # There is no greeting in this protocol, no credit, and nobody fails with last words in it.
+    greeted = True
     grants_pending = 0
     grant_at = 1
     starving = False

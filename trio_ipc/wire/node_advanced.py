@@ -158,7 +158,7 @@ class AdvancedCodec:
 
     def _refuse_size(self, size: int) -> NoReturn:
         raise ProtocolError(
-            f"the peer announced a message of {size} bytes; {self._max_size} are allowed"
+            f"the peer announced a message of {size} bytes; max_message_size is {self._max_size}"
         )
 
     def _read(self, payload: Any) -> Any:

@@ -106,7 +106,10 @@ class JsonCodec:
             raise UnsupportedHandle(
                 "Node takes a handle beside a message, not inside of it: send(message, handle)"
             )
-        raise TypeError(f"objects of type {type(obj).__name__!r} can't be serialized")
+        hint = ""
+        if type(obj).__module__ == "trio_ipc.javascript":
+            hint = " as JSON; serialization='advanced' knows them"
+        raise TypeError(f"objects of type {type(obj).__name__!r} can't be serialized{hint}")
 
     def _stringify(self, message: Any) -> bytes:
         try:
@@ -148,7 +151,7 @@ class JsonCodec:
 
     def _refuse_size(self, size: int) -> NoReturn:
         raise ProtocolError(
-            f"the peer sent a line of {size} bytes or more; {self._max_size} are allowed"
+            f"the peer sent a line of {size} bytes or more; max_message_size is {self._max_size}"
         )
 
     def _read(self, line: bytes) -> list[Any]:
