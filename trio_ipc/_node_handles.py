@@ -14,6 +14,8 @@ import stat
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+import trio
+
 from . import _handles
 from ._errors import ProtocolError, UnsupportedHandle
 from ._handles import FD_STREAM, LISTENER, SOCKET, STREAM, TRIO_SOCKET, discard
@@ -117,35 +119,48 @@ def build(kind: object, descriptor: _handles.Descriptor) -> Any:
     if expected is None:
         raise ProtocolError(f"the peer sent a handle of unknown type {kind!r:.100}")
     try:
-        code = _look_at(descriptor.fd)
+        sock = socket.socket(fileno=descriptor.fd)
+    except OSError:
+        return _build_pipe(kind, expected, descriptor)
+    descriptor.release()
+    try:
+        code = _look_at(sock)
+        if code not in expected:
+            raise _unexpected(kind, code)
+        trio_socket = trio.socket.from_stdlib_socket(sock)
+        if code == STREAM:
+            return trio.SocketStream(trio_socket)
+        return trio.SocketListener(trio_socket) if code == LISTENER else trio_socket
+    except BaseException:
+        discard(sock)
+        raise
+
+
+def _build_pipe(kind: object, expected: tuple[int, ...], descriptor: _handles.Descriptor) -> Any:
+    try:
+        code = FD_STREAM if stat.S_ISFIFO(os.fstat(descriptor.fd).st_mode) else 0
         if code in expected:
             return _handles.build(code, b"", descriptor)
     except OSError as exc:
         # fstat() of an O_PATH descriptor shows the type of what it names, but nothing can be done
         # with it.
         raise ProtocolError(f"the peer sent a {kind} that is none: {exc}") from exc
-    raise ProtocolError(
+    raise _unexpected(kind, code)
+
+
+def _unexpected(kind: object, code: int) -> ProtocolError:
+    return ProtocolError(
         f"the peer sent a {kind} whose descriptor is {_NAMES.get(code, 'nothing that Node sends')}"
     )
 
 
-def _look_at(fd: int) -> int:
-    mode = os.fstat(fd).st_mode
-    if stat.S_ISFIFO(mode):
-        return FD_STREAM
-    if not stat.S_ISSOCK(mode):
+def _look_at(sock: socket.socket) -> int:
+    family, kind = sock.family, sock.type
+    if kind == socket.SOCK_DGRAM and family in _DATAGRAM_TYPES:
+        return TRIO_SOCKET
+    if kind != socket.SOCK_STREAM or family not in _STREAM_FAMILIES:
         return 0
-    sock = socket.socket(fileno=fd)
-    try:
-        family, kind = sock.family, sock.type
-        if kind == socket.SOCK_DGRAM and family in _DATAGRAM_TYPES:
-            return TRIO_SOCKET
-        if kind != socket.SOCK_STREAM or family not in _STREAM_FAMILIES:
-            return 0
-        listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-        return LISTENER if listens else STREAM
-    finally:
-        sock.detach()
+    return LISTENER if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) else STREAM
 
 
 def is_open(obj: Any) -> bool:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["JsonCodec"]
 
+_NEWLINE: Final = ord("\n")
+_BACKSLASH: Final = ord("\\")
+
 # Bun sends lines of its own between processes of its cluster, and marks them so.
 _BUN_INTERNAL: Final = b"\x02"
 
@@ -64,9 +67,13 @@ class JsonCodec:
     def encode(self, message: Any) -> bytes:
         try:
             text = self._encode(message)
-            # Most messages need no second look.
-            if len(text) <= self._max_size and not (
-                b"NODE_" in text or b"\\u" in text or b"\n" in text
+            # Most messages need no second look. (`b"x" in text` would first take b"x" for a number,
+            # and raise and catch a TypeError; that takes longer than to look for it.)
+            if (
+                len(text) <= self._max_size
+                and text.find(b"NODE_") < 0
+                and _NEWLINE not in text
+                and (_BACKSLASH not in text or text.find(b"\\u") < 0)
             ):
                 return text + b"\n"
         except Exception:
@@ -126,23 +133,39 @@ class JsonCodec:
         chunk = bytes(data)
         if chunk == _ACK_LINE and not self._pending:
             return [_ACK], False
-        end = chunk.rfind(b"\n")
-        if end < 0:
-            self._keep(chunk)
-            return [], True
-        lines = chunk[:end]
-        if self._pending:
-            lines = bytes(self._pending) + lines
-            self._pending.clear()
-        if end + 1 < len(chunk):
-            self._keep(chunk[end + 1 :])
+        lines = chunk
+        if self._pending or chunk[-1] != _NEWLINE:
+            lines = self._complete(chunk)
+            if not lines:
+                return [], True
+        is_single = lines.find(b"\n") == len(lines) - 1
         # Most messages need no second look: what is internal says so, or hides it in an escape.
-        if len(lines) <= self._max_size and b"NODE_" not in lines and b"\\u" not in lines:
+        if (
+            len(lines) <= self._max_size
+            and lines.find(b"NODE_") < 0
+            and (_BACKSLASH not in lines or lines.find(b"\\u") < 0)
+        ):
             try:
-                return list(map(self._decode, lines.split(b"\n"))), True
+                if is_single:
+                    return [self._decode(lines)], True
+                return list(map(self._decode, lines[:-1].split(b"\n"))), True
             except Exception:
                 pass  # one of them is bad: find out which
-        return [each for line in lines.split(b"\n") for each in self._read(line)], False
+        if is_single:
+            return self._read(lines[:-1]), False
+        return [each for line in lines[:-1].split(b"\n") for each in self._read(line)], False
+
+    def _complete(self, chunk: bytes) -> bytes:
+        """The lines that a chunk completes; what is left of it is kept for the next one."""
+        end = chunk.rfind(b"\n") + 1
+        if not end:
+            self._keep(chunk)
+            return b""
+        lines = bytes(self._pending) + chunk[:end]
+        self._pending.clear()
+        if end < len(chunk):
+            self._keep(chunk[end:])
+        return lines
 
     def _keep(self, part: bytes) -> None:
         self._pending += part
