@@ -228,7 +228,13 @@ async def _happen(cell: Cell, talk: Talk, process: trio.Process, orphans: list[i
     if cell.step != "spawning":
         assert await lines.next() == "r"
         await talk.begun.wait()
-    await cause(cell.event, process)
+        talk.ready.set()
+    try:
+        await cause(cell.event, process)
+    except trio.BrokenResourceError:
+        if cell.step != "leaving" or cell.dies:
+            raise
+        # Its time was up before it had its turn.
     if cell.event == "fork":
         line = await lines.next()
         if line == "r":

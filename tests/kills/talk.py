@@ -37,6 +37,7 @@ class Talk:
     Attributes:
       outcomes: what became of each call, by its name: ``done``, or the name of an error.
       begun: set when the calls are under way.
+      ready: to be set when the peer is in its step; only who leaves the block waits for it.
     """
 
     def __init__(self, protocol: str, step: str, streams: list[trio.SocketStream]) -> None:
@@ -45,7 +46,7 @@ class Talk:
         self._streams = streams
         self.outcomes: dict[str, str] = {}
         self.begun = trio.Event()
-        self._committed = trio.Event()
+        self.ready = trio.Event()
         self._left = 0
         self._all_done = trio.Event()
 
@@ -68,6 +69,7 @@ class Talk:
             channel.send_channel.close()
         self.begun.set()
         if step == "leaving":
+            await self.ready.wait()
             return
         await self._all_done.wait()
         await self._call("send again", channel.send, "x")
@@ -125,6 +127,7 @@ async def main(about: dict[str, Any]) -> None:
         for fd in about["fds"]
     ]
     talk = Talk(about["protocol"], about["step"], streams)
+    talk.ready.set()
 
     async def say_begun() -> None:
         await talk.begun.wait()

@@ -79,7 +79,7 @@ class Run:
         self.count_of_failures += 1
         if len(self.failures) < KEPT:
             self.failures.append(Failure(case, text))
-        self._progress.failed(case)
+        self._progress.failed(f"{case}: {text.strip().rpartition(chr(10))[2].strip()}")
 
     def check(self, case: str, holds: bool, text: str) -> None:
         """Something is as it should be, or is not."""
