@@ -287,8 +287,9 @@ class SendChannel(_Half, trio.abc.SendChannel[SendT]):
         """
         try:
             if not self._closed and self._must_drain():
+                self._connection.end()  # the goodbye, too, may find no room
                 await self._connection.wait_drained(self)
-        except trio.BrokenResourceError:
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # who is gone can't be waited for
         finally:
             self.close()
@@ -300,7 +301,6 @@ class SendChannel(_Half, trio.abc.SendChannel[SendT]):
             self._end.send_channels == 1
             and not connection.scoped
             and connection.send_error() is None
-            and not connection.flush()
         )
 
 

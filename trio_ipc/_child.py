@@ -24,6 +24,7 @@ from .wire.native import NativeWire
 from .wire.native_frames import FAILURE
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
@@ -169,23 +170,34 @@ async def _start(
 ) -> tuple[trio.Process, Connection]:
     """Spawn; our end and the process are the caller's, the child's end is closed here."""
     ours, theirs = _process.channel_sockets()
-    try:
-        identity = socket_identity(ours)
-        if isinstance(wire, NativeWire):
-            wire.hello(*identity)
-        process = await _process.spawn(program, theirs, options)
-        ends = frozenset((identity, socket_identity(theirs)))
-    except BaseException:
-        ours.close()
-        wire.close()
-        raise
-    finally:
-        theirs.close()
+    with theirs:
+        # What can fail comes first: who has been started would have to be stopped again.
+        try:
+            connection = _open_end(ours, theirs, wire)
+        except BaseException:
+            ours.close()
+            wire.close()
+            raise
+        try:
+            process = await _process.spawn(program, theirs, options)
+        except BaseException:
+            connection.shut()
+            raise
+    connection.peer = f"child {process.pid}"
+    return process, connection
+
+
+def _open_end(
+    ours: socket.socket, theirs: socket.socket, wire: NativeWire | NodeWire
+) -> Connection:
+    identity = socket_identity(ours)
+    if isinstance(wire, NativeWire):
+        wire.hello(*identity)
     connection = Connection(
         ours,
         wire,
-        peer=f"child {process.pid}",
-        ends=ends,
+        peer="a child",
+        ends=frozenset((identity, socket_identity(theirs))),
         max_handles=wire.limits.max_handles_taken,
         scoped=True,
     )
@@ -193,7 +205,7 @@ async def _start(
         from ._node import Duties
 
         Duties(connection, wire)
-    return process, connection
+    return connection
 
 
 class Child:

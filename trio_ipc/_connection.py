@@ -47,7 +47,7 @@ class Connection(Writing):
     """One end of a channel.
 
     Args:
-      sock: our end, owned from now on.
+      sock: our end, owned from now on; closed if this raises.
       wire: what is spoken on it.
       peer: how errors call the other side.
       ends: (device, inode) of the channel's own sockets, which may not travel through it.
@@ -76,15 +76,20 @@ class Connection(Writing):
         max_handles: int = 16,
         scoped: bool = False,
     ) -> None:
-        sock.setblocking(False)
-        super().__init__(sock, wire, peer, scoped, ends)
+        try:
+            sock.setblocking(False)
+            super().__init__(sock, wire, peer, scoped, ends)
+            if not wire.limits.takes_handles:
+                _refuse_descriptors(sock)
+        except BaseException:
+            self.closed = True
+            sock.close()
+            raise
         self._recvmsg_into = sock.recvmsg_into
         self.reads = 0
         self.movable = False
         self.twin: weakref.ref[Connection] | None = None
         self.accept_handles(max_handles, ends)
-        if not wire.limits.takes_handles:
-            _refuse_descriptors(sock)
         self._sinking = False
         _live.add(self)
 
@@ -263,7 +268,8 @@ class Connection(Writing):
         self._cause = cause
         self.blocked = False
         try:
-            if not self.wire.peer_ended:
+            # Of what has failed here, the peer is neither to be blamed, nor has it said goodbye.
+            if not self.wire.peer_ended and (cause is None or isinstance(cause, ConnectionError)):
                 self.wire.received_eof()
         except ProtocolError as exc:
             self._blame = str(exc)

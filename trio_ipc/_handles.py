@@ -245,7 +245,11 @@ def _duplicate(handle: Handle, own_ends: frozenset[tuple[int, int]]) -> Descript
     number = obj.socket.fileno() if handle.code in (STREAM, LISTENER) else obj.fileno()
     _check_open(obj, number)
     descriptor = Descriptor(fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 3))
-    status = os.fstat(descriptor.fd)
+    try:
+        status = os.fstat(descriptor.fd)
+    except BaseException:
+        descriptor.close()
+        raise
     if (status.st_dev, status.st_ino) in own_ends:
         descriptor.close()
         raise UnsupportedHandle(

@@ -47,8 +47,18 @@ def make_pair(limits: Limits) -> tuple[Channel[Any, Any], Channel[Any, Any]]:
     limits.check()
     wires = [make_wire(Any, limits, greeted=True) for _ in range(2)]
     socks = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    ends = frozenset(map(socket_identity, socks))
-    first, second = (_make_end(sock, wire, ends) for sock, wire in zip(socks, wires, strict=True))
+    made: list[Channel[Any, Any]] = []
+    try:
+        ends = frozenset(map(socket_identity, socks))
+        for sock, wire in zip(socks, wires, strict=True):
+            made.append(_make_end(sock, wire, ends))
+    except BaseException:
+        for end in made:
+            end._surrender()
+        for sock in socks:
+            sock.close()
+        raise
+    first, second = made
     for end in (first, second):
         end._connection.least_looks = 1  # only a look in vain has the other end write
     first._connection.twin = weakref.ref(second._connection)

@@ -100,11 +100,16 @@ def _meet_node_parent(
         ),
     )
     sock = _process.claim_node_socket()
+    try:
+        identity = socket_identity(sock)
+    except BaseException:
+        sock.close()
+        raise
     connection = Connection(
         sock,
         wire,
         peer="the parent",
-        ends=frozenset((socket_identity(sock),)),
+        ends=frozenset((identity,)),
         max_handles=wire.limits.max_handles,
         scoped=True,
     )

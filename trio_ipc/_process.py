@@ -246,11 +246,16 @@ def _adopt(number: int, variable: str) -> socket.socket:
         sock = socket.socket(fileno=number)
     except (OSError, OverflowError) as exc:
         raise NoParent(f"{variable} is no channel: {exc}") from exc
-    if (
-        sock.family != socket.AF_UNIX
-        or sock.type != socket.SOCK_STREAM
-        or sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-    ):
+    try:
+        is_channel = (
+            sock.family == socket.AF_UNIX
+            and sock.type == socket.SOCK_STREAM
+            and not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        )
+    except OSError as exc:
+        sock.detach()
+        raise NoParent(f"{variable} is no channel: {exc}") from exc
+    if not is_channel:
         sock.detach()
         raise NoParent(f"{variable} is no channel: not a connected Unix stream socket")
     os.set_inheritable(number, False)

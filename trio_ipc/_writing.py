@@ -62,6 +62,8 @@ class Writing(State):
         # Awaited sends since a message came the other way.
         self._streak = 0
         self._out_of_room = False
+        # A write has failed.
+        self._is_mute = False
         self._pause = BACKOFF[0]
 
     def send_now(self, payload: bytes | Outbound, keep_open: bool | None) -> bool:
@@ -195,6 +197,9 @@ class Writing(State):
         wire = self.wire
         if self.is_gone or self.closed:
             return True
+        if self._is_mute:
+            self._abandon_output()
+            return True
         while (chunk := wire.next_write(full_only=full_only)) is not None:
             buffers, tokens = chunk
             try:
@@ -228,11 +233,21 @@ class Writing(State):
     def _write_failed(self, exc: OSError) -> bool:
         if isinstance(exc, BlockingIOError) or exc.errno in _OUT_OF_ROOM:
             self._out_of_room = exc.errno in _OUT_OF_ROOM
-            self.blocked = True
+            if not self.blocked:
+                self.blocked = True
+                if self.background is None:
+                    self._wake_leader()  # who waits for the peer alone, and has to write, too
             self._wake_writer()
             return False
-        # The peer's last words may still be in the socket: what ends here is only our writing.
+        # The peer's last words may still be in the socket: what ends here is only our writing. It
+        # ends for good: a goodbye after what was lost would be taken for the end of all that was
+        # sent, or for a part of the frame that was cut.
         self._abandon_output()
+        self._is_mute = True
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # the peer has gone, and needs not be told
         self.wire.peer_stopped = True
         self._update_clear()
         self._cause = exc

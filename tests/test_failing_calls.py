@@ -1,0 +1,54 @@
+"""The n-th system call fails: a documented exception or none, and nothing is lost or left behind.
+
+What a conversation consists of, and what must hold of it, is in `fault_conversation`.
+"""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+import trio
+
+from .failing_calls import FAILURES, SHORT, Fault
+from .fault_runs import IN_PROCESS, converse_with, count_calls
+
+# After these the call is made again, and nobody notices.
+HARMLESS = {
+    "send": {errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, SHORT},
+    "sendmsg": {errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS, SHORT},
+    "recvmsg_into": {errno.EAGAIN, SHORT},
+    # Trio waits in a thread instead.
+    "pidfd": set(FAILURES["pidfd"]),
+}
+
+
+def holds(fault: Fault, outcome: str) -> bool:
+    """Whether this is what has to come of it."""
+    return outcome == "nothing" or fault.failure not in HARMLESS.get(fault.call, ())
+
+
+@pytest.mark.parametrize("call", FAILURES)
+@pytest.mark.parametrize("setting", IN_PROCESS)
+async def test_the_nth_call_fails(setting: str, call: str) -> None:
+    """In two scopes each call fails in one of the ways that it can; elsewhere in each of them."""
+    faults = [fault for fault in (await count_calls(setting)).faults() if fault.call == call]
+    if setting == "two scopes":
+        ways = len(FAILURES[call])
+        faults = [
+            fault for index, fault in enumerate(faults) if index % ways == index // ways % ways
+        ]
+    for fault in faults:
+        try:
+            outcome = await converse_with(setting, fault)
+        except (Exception, trio.Cancelled) as exc:
+            raise AssertionError(f"{setting}, {fault}") from exc
+        assert holds(fault, outcome), f"{fault}: {outcome}"
+
+
+@pytest.mark.parametrize("call", ["send", "sendmsg", "recvmsg_into"])
+@pytest.mark.parametrize("setting", IN_PROCESS)
+async def test_a_byte_at_a_time(setting: str, call: str) -> None:
+    """From the n-th on, so many calls in a row move no more than one."""
+    for number in (1, 5):
+        assert await converse_with(setting, Fault(call, number, SHORT, 300)) == "nothing"
