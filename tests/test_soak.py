@@ -67,6 +67,20 @@ def test_nothing_that_was_run_is_a_failure() -> None:
     assert run(lambda run: None) == 1
 
 
+def test_an_interrupt_tells_what_came_out_so_far(capsys: pytest.CaptureFixture[str]) -> None:
+    def scenario(run: Run) -> None:
+        for number in run.cases(quick=5, full=5):
+            with run.case("a case"):
+                if number == 3:
+                    raise KeyboardInterrupt
+
+    assert main([], {"it": scenario, "another": scenario}) == 1
+    out = capsys.readouterr().out
+    assert "interrupted" in out
+    assert "another" not in out
+    assert out.splitlines()[2].split()[:3] == ["it", "3", "1"]
+
+
 def test_the_same_seed_is_the_same_chance() -> None:
     drawn: list[float] = []
 

@@ -46,7 +46,11 @@ def main(args: Sequence[str] | None = None, scenarios: dict[str, Scenario] | Non
     seed = random.randrange(2**32) if options.seed is None else options.seed
     print(f"seed {seed}", flush=True)
     load_library()
-    rows = [_run(name, found[name], seed, options) for name in options.names or found]
+    rows: list[dict[str, Any]] = []
+    for name in options.names or found:
+        rows.append(_run(name, found[name], seed, options))
+        if rows[-1]["interrupted"]:
+            break
     _print_table(rows)
     _print_failures(rows, seed)
     if options.json:
@@ -77,12 +81,17 @@ def _run(name: str, scenario: Scenario, seed: int, options: argparse.Namespace) 
     run = Run(name, seed, quick=options.quick, minutes=options.minutes, progress=progress)
     before = take_stock()
     begun = time.monotonic()
+    interrupted = False
     with adopting_orphans(), progress.shown():
         try:
             with check_no_leaks():
                 scenario(run)
         except Exception:
             run.fail("the scenario itself", traceback.format_exc())
+        except KeyboardInterrupt:
+            # What came out so far is still worth telling.
+            interrupted = True
+            run.fail("the scenario itself", "interrupted")
         held = take_stock_after(before).growth(before)
     grown = run.grown()
     if held:
@@ -93,6 +102,7 @@ def _run(name: str, scenario: Scenario, seed: int, options: argparse.Namespace) 
         "name": name,
         "cases": run.count_of_cases,
         "failures": run.count_of_failures,
+        "interrupted": interrupted,
         "held": held,
         "grown": grown,
         "seconds": round(time.monotonic() - begun, 1),

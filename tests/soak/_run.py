@@ -64,8 +64,7 @@ class Run:
             yield
         except Exception:
             self.fail(name, traceback.format_exc())
-        finally:
-            self.count(1)
+        self.count(1)
 
     def count(self, number: int) -> None:
         """So many cases were run."""
