@@ -12,7 +12,7 @@ import pytest
 
 from trio_ipc._errors import InvalidMessage, ProtocolError
 from trio_ipc.wire import Limits
-from trio_ipc.wire.native_frames import CALL, FAILURE
+from trio_ipc.wire.native_frames import CALL, CALL_SIZE, FAILURE
 
 from .harness import (
     LARGE,
@@ -77,7 +77,9 @@ BAD = {
     "a grant with a payload": Bad(frame("G", b"1"), "1 bytes; 0 are allowed"),
     "an end with a payload": Bad(frame("E", b"1"), "1 bytes; 0 are allowed"),
     "a stop with a payload": Bad(frame("S", b"1"), "1 bytes; 0 are allowed"),
-    "a call over the limit": Bad(header("C", 1001), "1000 are allowed", options=CHILD),
+    "a call over the limit": Bad(
+        header("C", 1001 + CALL_SIZE), f"{1000 + CALL_SIZE} are allowed", options=CHILD
+    ),
     "a failure over the limit": Bad(header("F", 65_537), "65536 are allowed", options=PARENT),
     "a greeting over the limit": Bad(header("H", 257), "256 are allowed", options=GREETING),
     # Kinds in the wrong state.
