@@ -1,0 +1,1 @@
+"""Conversations with a peer who says anything at all, with real descriptors."""

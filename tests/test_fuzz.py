@@ -1,0 +1,34 @@
+"""Conversations with a peer who says anything at all, with real descriptors.
+
+Some of them; ``python -m tests.soak fuzz-native fuzz-json fuzz-advanced`` has many more.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from contextlib import ExitStack
+
+import pytest
+
+from .fuzzing.conversation import PROTOCOLS, Bystander, converse, open_pool
+
+CONVERSATIONS = 1500
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_whatever_a_peer_says(protocol: str) -> None:
+    first = random.randrange(2**32)
+    seen: Counter[str] = Counter()
+    with open_pool() as pool, ExitStack() as stack:
+        bystander = Bystander(stack)
+        for number in range(CONVERSATIONS):
+            seed = f"{protocol} {first} {number}"
+            print(seed)  # of a test that fails, the last line is the seed
+            seen += await converse(protocol, seed, pool)
+            bystander.check()
+    # It is no test if nothing comes through, or nothing is refused.
+    assert seen["messages"] > 100
+    assert seen["handles"] > 10
+    assert seen["ProtocolError"] > 100
+    assert seen["EndOfChannel"] > 10
