@@ -131,6 +131,9 @@ def build(kind: object, descriptor: _handles.Descriptor) -> Any:
         if code == STREAM:
             return trio.SocketStream(trio_socket)
         return trio.SocketListener(trio_socket) if code == LISTENER else trio_socket
+    except OSError as exc:
+        discard(sock)
+        raise ProtocolError(f"the peer sent a {kind} that is none: {exc}") from exc
     except BaseException:
         discard(sock)
         raise
