@@ -151,6 +151,33 @@ async def test_children_may_be_nested() -> None:
     assert_reaped(first.process, 0)
 
 
+async def test_nobody_receives_what_comes_after_messages_that_were_dropped(tmp_path: Path) -> None:
+    # A task outside of the block is not to take it for all that there was.
+    source = """
+        for number in range(5):
+            sock.sendall(frame(b"B", b"%d" % number))
+        while read_frame()[0] != b"E":
+            pass
+        for number in range(5, 10):
+            sock.sendall(frame(b"B", b"%d" % number))
+        sock.sendall(frame(b"E"))
+    """
+    async with trio.open_nursery() as nursery:
+        async with trio_ipc.open_child(raw_script(tmp_path, source)) as child:
+            assert await child.receive() == b"0"
+            while child.statistics().current_buffer_used < 4:
+                await trio.lowlevel.checkpoint()
+
+            @nursery.start_soon
+            async def receive() -> None:
+                while child.statistics().current_buffer_used:
+                    await trio.lowlevel.checkpoint()
+                with pytest.raises(trio.ClosedResourceError):
+                    await child.receive()
+                with pytest.raises(trio.ClosedResourceError):
+                    child.receive_nowait()
+
+
 # Children that do not finish -------------------------------------------------------------------
 
 

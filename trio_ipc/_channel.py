@@ -357,7 +357,7 @@ class ReceiveChannel(_Half, trio.abc.ReceiveChannel[ReceiveT]):
             finally:
                 await trio.lowlevel.cancel_shielded_checkpoint()
             return message
-        if self._closed or connection.is_gone or wire.peer_ended:
+        if self._closed or connection.is_gone or wire.peer_ended or connection.dropped:
             error = trio.ClosedResourceError() if self._closed else connection.receive_error()
             if error is not None:
                 await trio.lowlevel.cancel_shielded_checkpoint()

@@ -199,6 +199,8 @@ class Connection(Writing):
         wire = self.wire
         if not self.is_gone:
             wire.want(1)
+        if wire.unread:
+            self.dropped = True
         wire.skip_unread()
         self._resume_reading()
         self._give_credit()

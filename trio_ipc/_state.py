@@ -41,6 +41,8 @@ class State(Waiting):
         self._hungry: trio.Event | None = None
         self.closed = False
         self.cut_off = False
+        # The scope is being left, and messages were lost by that: nobody gets what comes after.
+        self.dropped = False
         self.gone = trio.Event()
         # Why it ended: an OSError, or what the peer did wrong. In a scope, the verdict on a peer
         # that went away without a goodbye waits until it is known how it ended.
@@ -51,7 +53,7 @@ class State(Waiting):
 
     def receive_error(self) -> BaseException | None:
         """Why no message will ever come again; None while one may. Unread ones come first."""
-        if self.closed and self._blame is None:
+        if (self.closed or self.dropped) and self._blame is None:
             return trio.ClosedResourceError()
         if self._blame is not None:
             return self._note(ProtocolError(self._blame))
