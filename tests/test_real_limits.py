@@ -1,4 +1,4 @@
-"""What the kernel really limits: descriptors, handles under way, and how much a peer can be sent."""
+"""What the kernel limits: descriptors, handles under way, and how much a peer can be sent."""
 
 from __future__ import annotations
 
@@ -209,3 +209,22 @@ async def test_the_smallest_buffers_and_the_largest_messages() -> None:
             nursery.start_soon(send, b, "b")
             nursery.start_soon(receive, a, "b")
             nursery.start_soon(receive, b, "a")
+
+
+async def test_a_child_of_a_process_with_thousands_of_descriptors() -> None:
+    """Its end of the channel has a number beyond what select() knows of."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limits[1] < 2000:
+        pytest.skip("so many are not to be had")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2000, limits[1]))
+    taken: list[int] = []
+    try:
+        while not taken or taken[-1] < 1100:
+            taken.append(os.dup(2))
+        # A grandchild holds the end open, so the child is dead before the channel has ended.
+        async with trio_ipc.open_child(["sh", "-c", "sleep 3 & exit 0"]) as child:
+            await child.process.wait()
+    finally:
+        for each in taken:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)

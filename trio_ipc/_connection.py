@@ -252,7 +252,11 @@ class Connection(Writing):
 
     def has_input(self) -> bool:
         """Whether something can be read, the end included."""
-        return not self.is_gone and bool(select.select([self._sock], [], [], 0)[0])
+        if self.is_gone:
+            return False
+        poll = select.poll()  # select() knows of the first 1024 descriptors only
+        poll.register(self._sock, select.POLLIN)
+        return bool(poll.poll(0))
 
     def look(self) -> bool:
         """Take in what has arrived, unless tasks wait for it already. False if nothing did."""
