@@ -257,10 +257,10 @@ def verdict(a: Side, b: Side) -> None:
     for side in (a, b):
         side.check_things()
     for speaker, listener in ((a, b), (b, a)):
-        _check_direction(speaker, listener)
+        check_direction(speaker, listener)
 
 
-def _check_direction(speaker: Side, listener: Side) -> None:
+def check_direction(speaker: Side, listener: Side) -> None:
     came = listener.heard
     assert len(came) <= len(speaker.sent) + speaker.node, "more has arrived than was sent"
     expected = list(speaker.sent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import resource
 import socket
@@ -74,3 +75,16 @@ async def collect(parent: Parent) -> None:
     async for sender, number, _ in parent:
         order.append((sender, number))
     await parent.send(order)
+
+
+async def converse(parent: Parent, report: trio.lowlevel.FdStream, fault: list[int | str]) -> None:
+    """One side of the conversation in which a call of this process fails."""
+    from .failing_calls import Fault, failing
+    from .fault_conversation import Side
+
+    side = Side("b", allowed=int(fault[2]))
+    with failing(Fault(*fault)):  # type: ignore[arg-type]
+        await side.converse(parent)
+    side.check_things()
+    log = {name: getattr(side, name) for name in ("sent", "refused", "heard", "ended", "errors")}
+    await report.send_all(json.dumps(log).encode())

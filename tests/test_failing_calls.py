@@ -6,11 +6,17 @@ What a conversation consists of, and what must hold of it, is in `fault_conversa
 from __future__ import annotations
 
 import errno
+import json
+import os
 
 import pytest
 import trio
 
+import trio_ipc
+
+from . import limit_workers
 from .failing_calls import FAILURES, SHORT, Fault
+from .fault_conversation import Side, check_direction
 from .fault_runs import IN_PROCESS, converse_with, count_calls
 
 # After these the call is made again, and nobody notices.
@@ -52,3 +58,24 @@ async def test_a_byte_at_a_time(setting: str, call: str) -> None:
     """From the n-th on, so many calls in a row move no more than one."""
     for number in (1, 5):
         assert await converse_with(setting, Fault(call, number, SHORT, 300)) == "nothing"
+
+
+@pytest.mark.parametrize("number", [1, 4, 9])
+@pytest.mark.parametrize("call", ["send", "sendmsg", "recvmsg_into", "dup"])
+async def test_a_call_of_a_child_fails(call: str, number: int) -> None:
+    for failure in (FAILURES[call][number % len(FAILURES[call])], FAILURES[call][0]):
+        reader, writer = (trio.lowlevel.FdStream(end) for end in os.pipe())
+        a, b = Side("a"), Side("b")
+        fault = [call, number, failure]
+        log = b""
+        async with reader, writer:
+            async with trio_ipc.open_child(limit_workers.converse, writer, fault) as child:
+                await a.converse(child)
+                async for chunk in reader:
+                    log += chunk
+        vars(b).update(json.loads(log), things={})
+        try:
+            a.check_things()
+            check_direction(a, b)
+        finally:
+            a.close()
