@@ -31,6 +31,7 @@ from trio_ipc.wire.native_frames import CALL, FAILURE
 from trio_ipc.wire.node import NodeWire
 
 from .frames import MOST_DESCRIPTORS, Language, Native, Node, Write, speech
+from .walking import find
 
 PROTOCOLS = ("native", "json", "advanced")
 
@@ -113,25 +114,7 @@ def count_descriptors() -> int:
 
 
 def handles_in(value: Any) -> list[Any]:
-    """The handles in a message, each once, however deep and however often it is in there."""
-    found: list[Any] = []
-    seen: set[int] = set()
-    todo = [value]
-    while todo:
-        each = todo.pop()
-        if id(each) in seen:
-            continue
-        seen.add(id(each))
-        if isinstance(each, dict):
-            todo += each.keys()
-            todo += each.values()
-        elif isinstance(each, (list, tuple, set, frozenset)):
-            todo += each
-        elif isinstance(each, Pair):
-            todo += [each.first, each.second]
-        elif hasattr(each, "fileno") or hasattr(each, "socket"):
-            found.append(each)
-    return found
+    return find(value, lambda each: hasattr(each, "fileno") or hasattr(each, "socket"))
 
 
 def close(handle: Any) -> None:
