@@ -127,12 +127,17 @@ def bomb() -> tuple[socket.socket, socket.socket]:
     return near, far
 
 
-@pytest.mark.parametrize("fate", ["closed unread", "half closed", "invalid", "sunk"])
+@pytest.mark.parametrize(
+    "fate", ["not even read", "closed unread", "half closed", "invalid", "sunk"]
+)
 async def test_a_handle_that_lingers_does_not_stop_the_loop(fate: str) -> None:
     near, far = bomb()
     begun = time.monotonic()
     with far, typed_pair(int) as (a, b):
-        if fate == "invalid":
+        if fate == "not even read":
+            await a.send([near])
+            b.close()
+        elif fate == "invalid":
             await a.send([near])
             with pytest.raises(trio_ipc.InvalidMessage):
                 await b.receive()

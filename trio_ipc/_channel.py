@@ -464,7 +464,7 @@ class Channel(
     def _surrender(self) -> None:
         """This end lives in another process now: close it here without saying goodbye."""
         self._forget()
-        self._connection.shut()
+        self._connection.shut(moved=True)
 
     def _forget(self) -> None:
         for half in (self.send_channel, self.receive_channel):

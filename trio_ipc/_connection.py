@@ -40,6 +40,9 @@ _TRUNCATED: Final = int(socket.MSG_CTRUNC)
 # Linux 6.16, include/uapi/asm-generic/socket.h; not yet known to Python.
 SO_PASSRIGHTS: Final = 83
 
+# Reads, to empty a socket before it is closed. The kernel holds fewer messages with handles.
+MOST_LEFT: Final = 1024
+
 _live: weakref.WeakSet[Connection] = weakref.WeakSet()
 
 
@@ -313,8 +316,11 @@ class Connection(Writing):
     def fileno(self) -> int:
         return self._sock.fileno()
 
-    def shut(self) -> None:
-        """Close the socket and all that is in it. Nobody waits without an answer."""
+    def shut(self, *, moved: bool = False) -> None:
+        """Close the socket and all that is in it. Nobody waits without an answer.
+
+        What is in it of a channel that has ``moved`` is its new owner's.
+        """
         if self.closed:
             return
         self.closed = True
@@ -330,6 +336,8 @@ class Connection(Writing):
                 trio.lowlevel.notify_closing(self._sock)
             except RuntimeError:
                 pass  # outside of trio.run nobody can be waiting
+            if not moved:
+                self._empty()
             self._sock.close()
         if self._hungry is not None:
             self._hungry.set()
@@ -337,6 +345,22 @@ class Connection(Writing):
         self._wake_writer()
         self._complete_all(self.receivers, self.receive_error)
         self._dismiss_senders()
+
+    def _empty(self) -> None:
+        # Handles that are left in the queue would be closed by the kernel, in our close(), and if
+        # their sender has set SO_LINGER, that waits for as long as it likes.
+        rest = [bytearray(65536)]
+        for _ in range(MOST_LEFT):
+            try:
+                count, control, _, _ = self._sock.recvmsg_into(
+                    rest, self._control_size, _RECEIVE_FLAGS
+                )
+            except OSError:
+                return  # it is empty, or reset
+            if not count:
+                return
+            for token in _descriptors(control):
+                token.close()
 
 
 def _refuse_descriptors(sock: socket.socket) -> None:
@@ -356,15 +380,11 @@ def _own(control: list[tuple[int, int, bytes]], flags: int, sent_again: bool) ->
     Raises:
       ProtocolError: some were lost, or something else came along; all are closed.
     """
-    tokens: list[Any] = []
     sound = not flags & _TRUNCATED or (sent_again and not control)
-    for level, kind, data in control:
+    for level, kind, _ in control:
         if level != socket.SOL_SOCKET or kind != socket.SCM_RIGHTS:
             sound = False
-            continue
-        fds = array("i")
-        fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
-        tokens += [_handles.Descriptor(fd) for fd in fds]
+    tokens = _descriptors(control)
     if not _SETS_CLOEXEC:
         for token in tokens:
             os.set_inheritable(token.fd, False)
@@ -375,6 +395,14 @@ def _own(control: list[tuple[int, int, bytes]], flags: int, sent_again: bool) ->
             "handles from the peer were lost on the way in: is the descriptor table full?"
         )
     return tokens
+
+
+def _descriptors(control: list[tuple[int, int, bytes]]) -> list[_handles.Descriptor]:
+    fds = array("i")
+    for level, kind, data in control:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    return [_handles.Descriptor(fd) for fd in fds]
 
 
 def handle_window() -> int:
