@@ -209,7 +209,7 @@ class SendChannel(_Half, trio.abc.SendChannel[SendT]):
         if not connection.send_now(payload, keep_open):
             raise trio.WouldBlock
         if connection.duties is not None and payload.__class__ is not bytes:
-            payload.delivery.take_over()  # type: ignore[union-attr]
+            connection.duties.leave_behind(payload)
         connection.cork()
 
     @trio.lowlevel.enable_ki_protection
@@ -259,7 +259,7 @@ class SendChannel(_Half, trio.abc.SendChannel[SendT]):
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
         if connection.duties is not None and payload.__class__ is not bytes:
-            await connection.duties.wait(self, payload)  # type: ignore[arg-type]
+            await connection.duties.wait(self, payload)
 
     @trio.lowlevel.enable_ki_protection
     async def drain(self) -> None:

@@ -147,7 +147,11 @@ class Duties:
                 _log.warning("%s went away before it took a handle", self._connection.peer)
             self._current = None
 
-    async def wait(self, owner: object, payload: Outbound) -> None:
+    def leave_behind(self, payload: Any) -> None:
+        """Nobody waits for what becomes of the handle of a message that is committed."""
+        payload.delivery.take_over()
+
+    async def wait(self, owner: object, payload: Any) -> None:
         """Wait until the peer has taken the handle of a message that is committed. A checkpoint.
 
         A cancellation can't undo that. It ends the waiting only, and `send` returns.

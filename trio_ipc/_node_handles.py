@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
+assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
+
 from . import _handles
 from ._errors import ProtocolError, UnsupportedHandle
 from ._handles import FD_STREAM, LISTENER, SOCKET, STREAM, TRIO_SOCKET, discard
-
-assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
