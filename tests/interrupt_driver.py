@@ -51,6 +51,9 @@ async def both_sides() -> None:
             assert [message async for message in child] == []
 
 
+# Protected, because a handle that was received is the caller's: that it is lost to a Ctrl-C before
+# he could close it is no fault of the library's.
+@trio.lowlevel.enable_ki_protection
 async def a_function_child() -> None:
     """Until it is interrupted, there are always messages and handles under way."""
     one, other = socket.socketpair()
