@@ -43,31 +43,12 @@ LAST_READS: Final = 4096
 class Profile(NamedTuple):
     """What holds for a child where the caller says nothing."""
 
-    max_buffer_size: int
-    max_message_size: int
-    takes_handles: bool
+    limits: Limits
     grace_period: float
 
-    def limits(
-        self, max_buffer_size: float | None, max_message_size: int | None, max_handles: int
-    ) -> Limits:
-        """What the caller says, and else what holds here.
 
-        Raises:
-          TypeError, ValueError: a limit makes no sense.
-        """
-        limits = Limits(
-            self.max_buffer_size if max_buffer_size is None else max_buffer_size,
-            self.max_message_size if max_message_size is None else max_message_size,
-            max_handles,
-            takes_handles=self.takes_handles,
-        )
-        limits.check()
-        return limits
-
-
-TRUSTED: Final = Profile(1000, 16 * 1024 * 1024, takes_handles=True, grace_period=5.0)
-UNTRUSTED: Final = Profile(16, 64 * 1024, takes_handles=False, grace_period=0.5)
+TRUSTED: Final = Profile(Limits(), grace_period=5.0)
+UNTRUSTED: Final = Profile(Limits(16, 64 * 1024, takes_handles=False), grace_period=0.5)
 
 
 def prepare_child(
@@ -87,7 +68,8 @@ def prepare_child(
     message_type, child_message_type = types
     program = _process.plan(target, args, protocol, serialization)
     profile = TRUSTED if trusted else UNTRUSTED
-    agreed = profile.limits(*limits)
+    agreed = profile.limits.replaced(*limits)
+    agreed.check()
     grace_period = profile.grace_period if grace_period is None else grace_period
     if not grace_period >= 0:
         raise ValueError("grace_period must be >= 0")

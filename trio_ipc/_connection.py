@@ -25,6 +25,7 @@ from . import _handles
 from ._errors import ProtocolError
 from ._waiting import Waiter
 from ._writing import Writing
+from .wire import HANDLE_WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -339,9 +340,7 @@ class Connection(Writing):
             if not moved:
                 self._empty()
             self._sock.close()
-        if self._hungry is not None:
-            self._hungry.set()
-            self._hungry = None
+        self._end_fast()
         self._wake_writer()
         self._complete_all(self.receivers, self.receive_error)
         self._dismiss_senders()
@@ -408,7 +407,9 @@ def _descriptors(control: list[tuple[int, int, bytes]]) -> list[_handles.Descrip
 def handle_window() -> int:
     """How many handles may be under way in one channel."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 256 if soft == resource.RLIM_INFINITY else max(1, min(256, soft // 4))
+    if soft == resource.RLIM_INFINITY:
+        return HANDLE_WINDOW
+    return max(1, min(HANDLE_WINDOW, soft // 4))
 
 
 def _close_after_fork() -> None:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["greet_parent", "prepare_parent", "say_goodbye", "see_off_briefly"]
 
+# The limits that a script has said: max_buffer_size, max_message_size, max_handles.
+Given = tuple[float | None, int | None, int | None]
+
 # Seconds to see off what is committed when a child's side is left by an exception.
 LAST_WORDS: Final = 1.0
 
@@ -41,32 +44,21 @@ def prepare_parent(
     max_handles: int | None,
 ) -> AbstractAsyncContextManager[Channel[Any, Any]]:
     """See `trio_ipc.open_parent`: everything that can be refused at the call is refused here."""
-    Limits(
-        0 if max_buffer_size is None else max_buffer_size,
-        0 if max_message_size is None else max_message_size,
-        0 if max_handles is None else max_handles,
-    ).check()
-    return _run_parent(message_type, max_buffer_size, max_message_size, max_handles)
+    given = (max_buffer_size, max_message_size, max_handles)
+    Limits().replaced(*given).check()
+    return _run_parent(message_type, given)
 
 
 @asynccontextmanager
 @trio.lowlevel.enable_ki_protection
-async def _run_parent(
-    message_type: Any,
-    max_buffer_size: float | None,
-    max_message_size: int | None,
-    max_handles: int | None,
-) -> AsyncIterator[Channel[Any, Any]]:
+async def _run_parent(message_type: Any, given: Given) -> AsyncIterator[Channel[Any, Any]]:
     await trio.lowlevel.checkpoint_if_cancelled()
     serialization = _process.node_serialization()
     if serialization is None:
         wire = make_wire(message_type, Limits())
-        connection = await greet_parent(
-            _process.claim_socket(), wire, max_buffer_size, max_message_size, max_handles
-        )
+        connection = await greet_parent(_process.claim_socket(), wire, given)
     else:
-        given = (max_buffer_size, max_message_size, max_handles)
-        connection = _meet_node_parent(serialization, message_type, given)
+        connection = _meet_node_parent(serialization, message_type, Limits().replaced(*given))
     duties = () if connection.duties is None else connection.duties.tasks
     channel: Channel[Any, Any] = Channel._create(connection)
     background = Background(connection)
@@ -83,22 +75,11 @@ async def _run_parent(
     await trio.lowlevel.checkpoint_if_cancelled()
 
 
-def _meet_node_parent(
-    serialization: str, message_type: Any, limits: tuple[float | None, int | None, int | None]
-) -> Connection:
+def _meet_node_parent(serialization: str, message_type: Any, limits: Limits) -> Connection:
     """Take up the channel of a Node parent, who has no limits and says no greeting."""
     from ._node import Duties, make_node_wire  # which few children need to import
 
-    usual = Limits()
-    wire = make_node_wire(
-        serialization,
-        message_type,
-        Limits(
-            usual.max_buffer_size if limits[0] is None else limits[0],
-            usual.max_message_size if limits[1] is None else limits[1],
-            usual.max_handles if limits[2] is None else limits[2],
-        ),
-    )
+    wire = make_node_wire(serialization, message_type, limits)
     sock = _process.claim_node_socket()
     try:
         identity = socket_identity(sock)
@@ -119,11 +100,7 @@ def _meet_node_parent(
 
 
 async def greet_parent(
-    sock: socket.socket,
-    wire: NativeWire,
-    max_buffer_size: float | None = None,
-    max_message_size: int | None = None,
-    max_handles: int | None = None,
+    sock: socket.socket, wire: NativeWire, given: Given = (None, None, None)
 ) -> Connection:
     """Exchange greetings on the child's end; what is not given is as the parent has it."""
     connection = Connection(sock, wire, peer="the parent", scoped=True)
@@ -132,11 +109,7 @@ async def greet_parent(
         await connection.read_until(lambda: wire.greeted)
         hello = wire.peer
         theirs = math.inf if hello.max_buffer_size < 0 else hello.max_buffer_size
-        limits = Limits(
-            theirs if max_buffer_size is None else max_buffer_size,
-            hello.max_message_size if max_message_size is None else max_message_size,
-            handles_sent(hello) if max_handles is None else max_handles,
-        )
+        limits = Limits(theirs, hello.max_message_size, handles_sent(hello)).replaced(*given)
         limits.check()
         wire.adopt(limits)
         identity = socket_identity(sock)

@@ -144,7 +144,11 @@ class State(Waiting):
     # Parking --------------------------------------------------------------------------------
 
     def _resume_reading(self) -> None:
-        if self._hungry is not None and not self.wire.sated:
+        if not self.wire.sated:
+            self._end_fast()
+
+    def _end_fast(self) -> None:
+        if self._hungry is not None:
             self._hungry.set()
             self._hungry = None
 
@@ -154,9 +158,7 @@ class State(Waiting):
         await self._hungry.wait()
 
     def _interrupt_park(self) -> None:
-        if self._hungry is not None:
-            self._hungry.set()
-            self._hungry = None
+        self._end_fast()
         trio.lowlevel.notify_closing(self._sock)
 
     async def wait_readable(self) -> None:

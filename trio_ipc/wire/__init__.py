@@ -11,13 +11,18 @@ the I/O. A token that is handed in here belongs to the protocol until it is hand
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Sequence
 
-__all__ = ["HandleMessage", "Limits", "Outbound", "Token", "Wire"]
+__all__ = ["HANDLE_WINDOW", "HandleMessage", "Limits", "Outbound", "Token", "Wire"]
+
+
+# The kernel counts a user's handles in flight against the sender's RLIMIT_NOFILE, often 1024, and
+# those that wait in the receiver fill its table.
+HANDLE_WINDOW: Final = 256
 
 
 class HandleMessage(NamedTuple):
@@ -72,6 +77,20 @@ class Limits:
     def max_handles_taken(self) -> int:
         """Handles in one message from the peer."""
         return self.max_handles if self.takes_handles else 0
+
+    def replaced(
+        self,
+        max_buffer_size: float | None = None,
+        max_message_size: int | None = None,
+        max_handles: int | None = None,
+    ) -> Limits:
+        """These, except for what is given."""
+        return Limits(
+            self.max_buffer_size if max_buffer_size is None else max_buffer_size,
+            self.max_message_size if max_message_size is None else max_message_size,
+            self.max_handles if max_handles is None else max_handles,
+            takes_handles=self.takes_handles,
+        )
 
     def check(self) -> None:
         """The same complaints as `trio.open_memory_channel` makes, and some more.

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from . import Limits
-from .native_frames import HANDLE_WINDOW, CreditState, greeting
+from . import HANDLE_WINDOW, Limits
+from .native_frames import CreditState, greeting
 from .native_receiving import Receiving, close_tokens
 from .native_sending import Sending
 

@@ -83,9 +83,6 @@ READ_SIZE: Final = 256 * 1024
 BARE_BYTES: Final = 16 * 1024
 # Senders wait while more than this is unwritten; the kernel holds about 208 KiB besides.
 HIGH_WATER: Final = 256 * 1024
-# The kernel counts a user's handles in flight against the sender's RLIMIT_NOFILE, often 1024, and
-# those that wait in the receiver fill its table.
-HANDLE_WINDOW: Final = 256
 # Bytes are accounted for in steps of at least this, so that small messages need no bookkeeping.
 MARK_SIZE: Final = 16 * 1024
 # `math.inf` messages: as many as a 64-bit counter never reaches.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .._errors import InvalidMessage, ProtocolError
-from . import HandleMessage, Limits, Token
+from . import HANDLE_WINDOW, HandleMessage, Limits, Token
 from .native_frames import (
     ARRAY,
     ARRAY_OF_ONE,
@@ -25,7 +25,6 @@ from .native_frames import (
     FAILURE,
     FAILURE_SIZE,
     GREETING,
-    HANDLE_WINDOW,
     HEADER,
     HEADER_SIZE,
     HELLO,

@@ -16,8 +16,9 @@ unread by not reading on, and the end of the socket is the end.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from . import HANDLE_WINDOW
 from .node_receiving import Receiving
 from .node_sending import Sending
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from .node_values import NodeCodec, NodeHandleKinds
 
 __all__ = ["NodeWire"]
-
-HANDLE_WINDOW: Final = 256
 
 
 class NodeWire(Sending, Receiving):
