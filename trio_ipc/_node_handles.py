@@ -78,19 +78,29 @@ def _unsupported(what: str) -> UnsupportedHandle:
 
 
 def _describe_socket(sock: Any) -> Mapping[str, str]:
-    family, kind = sock.family, sock.type
-    if kind == socket.SOCK_STREAM and family in _STREAM_FAMILIES:
-        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            return _SERVER
-        if _was_connected(sock):
-            return _CONNECTION
+    code = _classify(sock)
+    if code == LISTENER:
+        return _SERVER
+    if code == TRIO_SOCKET:
+        return {"type": "dgram.Socket", "dgramType": _DATAGRAM_TYPES[sock.family]}
+    if code != STREAM:
+        raise _unsupported(f"{_name(sock.family)}, {_name(sock.type)} socket")
+    if not _was_connected(sock):
         # It would begin to read, and die of the error.
         raise UnsupportedHandle(
             "a Node process can't take a socket that is neither connected nor listening"
         )
+    return _CONNECTION
+
+
+def _classify(sock: Any) -> int:
+    """What a socket is among those that Node takes; 0 if it is none of them."""
+    family, kind = sock.family, sock.type
     if kind == socket.SOCK_DGRAM and family in _DATAGRAM_TYPES:
-        return {"type": "dgram.Socket", "dgramType": _DATAGRAM_TYPES[family]}
-    raise _unsupported(f"{_name(family)}, {_name(kind)} socket")
+        return TRIO_SOCKET
+    if kind != socket.SOCK_STREAM or family not in _STREAM_FAMILIES:
+        return 0
+    return LISTENER if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) else STREAM
 
 
 def _name(constant: int) -> str:
@@ -124,7 +134,7 @@ def build(kind: object, descriptor: _handles.Descriptor) -> Any:
         return _build_pipe(kind, expected, descriptor)
     descriptor.release()
     try:
-        code = _look_at(sock)
+        code = _classify(sock)
         if code not in expected:
             raise _unexpected(kind, code)
         trio_socket = trio.socket.from_stdlib_socket(sock)
@@ -155,15 +165,6 @@ def _unexpected(kind: object, code: int) -> ProtocolError:
     return ProtocolError(
         f"the peer sent a {kind} whose descriptor is {_NAMES.get(code, 'nothing that Node sends')}"
     )
-
-
-def _look_at(sock: socket.socket) -> int:
-    family, kind = sock.family, sock.type
-    if kind == socket.SOCK_DGRAM and family in _DATAGRAM_TYPES:
-        return TRIO_SOCKET
-    if kind != socket.SOCK_STREAM or family not in _STREAM_FAMILIES:
-        return 0
-    return LISTENER if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) else STREAM
 
 
 def is_open(obj: Any) -> bool:
