@@ -15,7 +15,7 @@ from .._errors import MessageTooLarge, ProtocolError, UnsupportedHandle, Unsuppo
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["HANDLE_CODE", "HandleDescription", "MsgpackCodec", "check_handle_type"]
+__all__ = ["HANDLE_CODE", "HandleDescription", "MsgpackCodec", "check_handle_type", "unsupported"]
 
 # MessagePack reserves the negative extension types for itself and uses -1 only; an application's
 # own `msgspec.msgpack.Ext` values (0 to 127) are left alone.
@@ -87,9 +87,7 @@ class MsgpackCodec:
         self.outgoing = []
         if isinstance(exc, (UnsupportedHandle, MessageTooLarge)) or not isinstance(exc, Exception):
             raise exc
-        raise UnsupportedMessage(
-            f"can't send {type(message).__name__!r}: {str(exc) or type(exc).__name__}"
-        ) from exc
+        raise unsupported(message, exc) from exc
 
     def pop_handles(self) -> list[HandleDescription]:
         """The handles of the message encoded last."""
@@ -175,6 +173,12 @@ class _Incoming:
             self._kinds.discard(obj)
         for token in self._tokens:
             token.close()
+
+
+def unsupported(message: Any, reason: object) -> UnsupportedMessage:
+    """What whoever sends it is to get."""
+    text = str(reason) or type(reason).__name__
+    return UnsupportedMessage(f"can't send {type(message).__name__!r}: {text}")
 
 
 def check_handle_type(expected: type, obj: Any) -> Any:

@@ -20,18 +20,20 @@ except ImportError as exc:
     ) from exc
 
 from .. import javascript as js
-from .._errors import (
-    InvalidMessage,
-    MessageTooLarge,
-    ProtocolError,
-    UnsupportedHandle,
-    UnsupportedMessage,
-)
+from .._errors import InvalidMessage, ProtocolError, UnsupportedHandle, UnsupportedMessage
 from . import HandleMessage
-from .msgpack import check_handle_type
+from .msgpack import check_handle_type, unsupported
 from .node_advanced_reading import Reader, Unwelcome
 from .node_advanced_writing import Writer
-from .node_values import ENVELOPE, Internal, Rejected, is_internal
+from .node_values import (
+    ENVELOPE,
+    Internal,
+    Rejected,
+    convert,
+    invalid,
+    is_internal,
+    too_large,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -94,15 +96,11 @@ class AdvancedCodec:
         except (UnsupportedMessage, UnsupportedHandle):
             raise
         except Exception as exc:
-            raise UnsupportedMessage(
-                f"can't send {type(message).__name__!r}: {_reason(exc)}"
-            ) from exc
+            raise unsupported(message, _reason(exc)) from exc
         frame = writer.frame()
-        if len(frame) - _LENGTH.size > most:
-            raise MessageTooLarge(
-                f"the message has {len(frame) - _LENGTH.size} bytes,"
-                f" and max_message_size is {self._max_size}"
-            )
+        size = len(frame) - _LENGTH.size
+        if size > most:
+            raise too_large(size, self._max_size)
         return frame
 
     # In ---------------------------------------------------------------------------------------
@@ -191,11 +189,11 @@ class AdvancedCodec:
     def _convert(self, value: Any) -> Any:
         try:
             try:
-                return _convert(value, self.message_type, check_handle_type)
+                return convert(value, self.message_type)
             except msgspec.ValidationError:
                 return self._convert_plain(value)
         except Exception as exc:
-            raise InvalidMessage(str(exc) or type(exc).__name__) from exc
+            raise invalid(exc) from exc
 
     def _convert_plain(self, value: Any) -> Any:
         """Once more, with what msgspec does not know in the place of what it does."""
@@ -204,7 +202,7 @@ class AdvancedCodec:
         def dec_hook(expected: type, obj: Any) -> Any:
             return check_handle_type(expected, originals.get(id(obj), (obj,))[-1])
 
-        return _convert(_plain(value, originals), self.message_type, dec_hook)
+        return convert(_plain(value, originals), self.message_type, dec_hook)
 
     def incomplete(self) -> str | None:
         have = len(self._pending)
@@ -220,10 +218,6 @@ def _reason(exc: Exception) -> str:
     # The text of v8serialize's own errors contains all that was to be read.
     text = exc.args[0] if isinstance(exc, V8SerializeError) else exc
     return str(text) or type(exc).__name__
-
-
-def _convert(value: Any, message_type: Any, dec_hook: Callable[[type, Any], Any]) -> Any:
-    return msgspec.convert(value, message_type, str_keys=True, dec_hook=dec_hook)
 
 
 def _plain(value: Any, originals: dict[int, tuple[Any, Any]]) -> Any:

@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
 
-from .._errors import (
-    InvalidMessage,
-    MessageTooLarge,
-    ProtocolError,
-    UnsupportedHandle,
-    UnsupportedMessage,
+from .._errors import ProtocolError, UnsupportedHandle, UnsupportedMessage
+from . import HandleMessage
+from .msgpack import check_handle_type, unsupported
+from .node_values import (
+    ENVELOPE,
+    Internal,
+    Rejected,
+    convert,
+    invalid,
+    is_internal,
+    too_large,
 )
-from .msgpack import check_handle_type
-from .node_values import ENVELOPE, Internal, Rejected, convert_pair, is_internal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -99,13 +102,9 @@ class JsonCodec:
         except (UnsupportedMessage, UnsupportedHandle):
             raise
         except Exception as exc:
-            raise UnsupportedMessage(
-                f"can't send {type(message).__name__!r}: {str(exc) or type(exc).__name__}"
-            ) from exc
+            raise unsupported(message, exc) from exc
         if len(text) > self._max_size:
-            raise MessageTooLarge(
-                f"the message has {len(text)} bytes, and max_message_size is {self._max_size}"
-            )
+            raise too_large(len(text), self._max_size)
         return text
 
     def _refuse_object(self, obj: Any) -> NoReturn:
@@ -192,15 +191,11 @@ class JsonCodec:
                 return [value]
             if typed:
                 return [self._decode(line)]
-            return [
-                msgspec.convert(value, self.message_type, str_keys=True, dec_hook=check_handle_type)
-            ]
+            return [convert(value, self.message_type)]
         except ProtocolError:
             raise
         except Exception as exc:  # the user's own type may raise anything in its __post_init__
-            error = InvalidMessage(str(exc) or type(exc).__name__)
-            error.__cause__ = exc
-            return [Rejected(error)]
+            return [Rejected(invalid(exc))]
 
     def _parse(self, line: bytes) -> tuple[Any, bool]:
         """The value of a line, and whether msgspec can decode it.
@@ -224,7 +219,12 @@ class JsonCodec:
         raise ProtocolError(f"the peer sent a line that is not JSON: {problem}") from problem
 
     def convert(self, message: Any, handle: Any) -> Any:
-        return convert_pair(message, handle, self.message_type)
+        if self.message_type is Any:
+            return HandleMessage(message, handle)
+        try:
+            return convert([message, handle], self.message_type)
+        except Exception as exc:
+            raise invalid(exc) from exc
 
     def incomplete(self) -> str | None:
         if not self._pending:

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
-from .._errors import InvalidMessage
-from . import HandleMessage
+from .._errors import InvalidMessage, MessageTooLarge
 from .msgpack import check_handle_type
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 __all__ = [
     "ENVELOPE",
@@ -19,8 +18,10 @@ __all__ = [
     "NodeCodec",
     "NodeHandleKinds",
     "Rejected",
-    "convert_pair",
+    "convert",
+    "invalid",
     "is_internal",
+    "too_large",
 ]
 
 # Bytes that an internal message may have around the user's own: a key holds the path of a socket.
@@ -58,20 +59,22 @@ class Rejected:
         self.error = error
 
 
-def convert_pair(message: Any, handle: Any, message_type: Any) -> Any:
-    """A message that arrived beside a handle, as ``message_type`` says.
+def convert(
+    value: Any, message_type: Any, dec_hook: Callable[[type, Any], Any] = check_handle_type
+) -> Any:
+    """A value as ``message_type`` says; msgspec's errors, and those of the user's own type."""
+    return msgspec.convert(value, message_type, str_keys=True, dec_hook=dec_hook)
 
-    Raises:
-      InvalidMessage: it is not of that type.
-    """
-    if message_type is Any:
-        return HandleMessage(message, handle)
-    try:
-        return msgspec.convert(
-            [message, handle], message_type, str_keys=True, dec_hook=check_handle_type
-        )
-    except Exception as exc:  # the user's own type may raise anything in its __post_init__
-        raise InvalidMessage(str(exc) or type(exc).__name__) from exc
+
+def invalid(exc: Exception) -> InvalidMessage:
+    """What whoever receives it is to get, because of ``exc``."""
+    error = InvalidMessage(str(exc) or type(exc).__name__)
+    error.__cause__ = exc
+    return error
+
+
+def too_large(size: int, most: int) -> MessageTooLarge:
+    return MessageTooLarge(f"the message has {size} bytes, and max_message_size is {most}")
 
 
 class NodeHandle(Protocol):
