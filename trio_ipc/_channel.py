@@ -253,13 +253,14 @@ class SendChannel(_Half, trio.abc.SendChannel[SendT]):
         except Exception:
             await trio.lowlevel.cancel_shielded_checkpoint()
             raise
+        # Who acknowledges it is a Node peer.
+        duties = None if payload.__class__ is bytes else connection.duties
         if not sent:
             await connection.wait_send(self, payload, keep_open)
-        elif connection.duties is None or payload.__class__ is bytes:
+        elif duties is None:
             await trio.lowlevel.cancel_shielded_checkpoint()
-            return
-        if connection.duties is not None and payload.__class__ is not bytes:
-            await connection.duties.wait(self, payload)
+        if duties is not None:
+            await duties.wait(self, payload)
 
     @trio.lowlevel.enable_ki_protection
     async def drain(self) -> None:
