@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import enum
+import json
 import struct
+import uuid
 from collections import OrderedDict
 from datetime import datetime, timezone
 from typing import Any
@@ -23,6 +26,7 @@ from trio_ipc._errors import (
 )
 from trio_ipc.wire import HandleMessage
 from trio_ipc.wire.node_advanced import AdvancedCodec
+from trio_ipc.wire.node_json import JsonCodec
 from trio_ipc.wire.node_values import ENVELOPE, Internal, Rejected
 
 LIMIT = 100_000
@@ -270,6 +274,29 @@ class Holder(msgspec.Struct):
     held: Any
 
 
+class Color(enum.Enum):
+    RED = "red"
+    ONE = 1
+
+
+def test_properties_are_named_as_in_json() -> None:
+    message = {
+        Color.RED: 1,
+        Color.ONE: 2,
+        7: 3,
+        uuid.UUID(int=5): 4,
+        datetime(2020, 1, 1, tzinfo=timezone.utc): 5,
+    }
+    line = JsonCodec(Any, LIMIT, is_handle).encode(message)
+    assert read(make().encode(message)) == json.loads(line)
+
+
+def resizable(data: bytes, most: int) -> js.ArrayBuffer:
+    buffer = js.ArrayBuffer(data)
+    buffer.max_byte_length = most
+    return buffer
+
+
 @pytest.mark.parametrize("handle", [Handle(), HandleOfAttrs(1)])
 def test_handles_inside_of_a_message_are_refused(handle: Any) -> None:
     messages: list[Any] = [handle, [handle], {"a": (handle,)}, js.Map([(1, handle)])]
@@ -287,8 +314,12 @@ def test_handles_inside_of_a_message_are_refused(handle: Any) -> None:
         Holder(object()),
         {None: 1},
         {(1, 2): 1},
+        {True: 1},
         iter([]),
         js.Array({5: 1}, length=3),
+        js.Array({0: 1, "length": 2}),
+        resizable(b"abc", 2),
+        resizable(b"abc", 1 << 32),
         memoryview(b"\1").cast("?"),
         js.Float16Array([1e30]),
         js.Boxed(None),  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ import pytest
 import trio
 from hypothesis import given, strategies as st
 
+from trio_ipc import javascript
 from trio_ipc._errors import InvalidMessage, UnsupportedMessage
 from trio_ipc.wire import HandleMessage, Limits
 from trio_ipc.wire.node_json import JsonCodec
@@ -125,6 +126,14 @@ def test_can_not_be_written(name: str) -> None:
         codec().encode(UNWRITABLE[name])
     with pytest.raises(UnsupportedMessage):
         codec().encode_handle({"type": "net.Socket"}, UNWRITABLE[name])
+
+
+def test_types_of_javascript_need_the_other_serialization() -> None:
+    with pytest.raises(UnsupportedMessage, match="serialization='advanced' knows them"):
+        codec().encode({"a": javascript.undefined})
+    with pytest.raises(UnsupportedMessage) as caught:
+        codec().encode({"a": object()})
+    assert "advanced" not in str(caught.value)
 
 
 @dataclasses.dataclass
