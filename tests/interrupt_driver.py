@@ -24,6 +24,7 @@ import trio
 import trio_ipc
 from tests import scope_children as children
 from tests.both_ends import open_both_ends
+from tests.sweep import AtStep, ctrl_c
 from trio_ipc.testing import check_no_leaks
 
 PACKAGE = os.path.dirname(trio_ipc.__file__) + os.sep
@@ -120,27 +121,17 @@ def interrupt_at_lines(part: int, parts: int) -> int:
         def interrupt(here: Place, place: Place = place, armed: list[bool] = armed) -> None:
             if here == place and armed:
                 armed.clear()
-                signal.raise_signal(signal.SIGINT)
+                ctrl_c()
 
         with traced(interrupt):
             count += run_once(both_sides, place)
     return count
 
 
-class InterruptAtStep(trio.abc.Instrument):
-    def __init__(self, steps: int) -> None:
-        self.left = steps
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        self.left -= 1
-        if not self.left:
-            signal.raise_signal(signal.SIGINT)
-
-
 def interrupt_at_steps() -> int:
     """Between two steps of whatever tasks there are, which Trio takes for the main task's."""
     for count in itertools.count():
-        instrument = InterruptAtStep(count + 1)
+        instrument = AtStep(count + 1, ctrl_c, all_tasks=True)
         if not run_once(both_sides, f"step {count + 1}", instrument):
             assert instrument.left > 0
             return count

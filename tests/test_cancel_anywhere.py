@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -16,39 +15,9 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from .both_ends import open_both_ends
+from .sweep import cancel_sweep
 
 LARGE = bytes(10_000_000)  # no kernel takes it at once
-
-
-class CancelAtStep(trio.abc.Instrument):
-    """Cancel before the n-th step of all that are made from now on, of whatever task."""
-
-    def __init__(self, steps: int, scope: trio.CancelScope) -> None:
-        self.left = steps
-        self.scope = scope
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        self.left -= 1
-        if self.left == 0:
-            self.scope.cancel()
-
-
-async def sweep(
-    operation: Callable[[], Awaitable[object]], check: Callable[[], Awaitable[object]]
-) -> int:
-    """Cancel it at each step in turn, until it is over before; how many steps that was."""
-    for steps in range(1, 1000):
-        with trio.CancelScope() as scope:
-            instrument = CancelAtStep(steps, scope)
-            trio.lowlevel.add_instrument(instrument)
-            try:
-                await operation()
-            finally:
-                trio.lowlevel.remove_instrument(instrument)
-        await check()
-        if instrument.left > 0:
-            return steps
-    raise AssertionError("the operation is never over")
 
 
 class Thing:
@@ -113,7 +82,7 @@ async def test_a_message_with_its_handle_is_sent_or_it_is_not(
             while (message := await receiver.receive()) != "the end":
                 arrived.append(message)
 
-        async def check() -> None:
+        async def check(cancelled: bool) -> None:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(receive_the_rest)
                 await sender.send("the end")
@@ -128,7 +97,7 @@ async def test_a_message_with_its_handle_is_sent_or_it_is_not(
             sent.clear()
             arrived.clear()
 
-        assert await sweep(operation, check) > 10
+        assert await cancel_sweep(operation, check, all_tasks=True) > 10
 
 
 async def test_tasks_that_are_cancelled_leave_the_others_their_messages() -> None:
@@ -154,7 +123,7 @@ async def test_tasks_that_are_cancelled_leave_the_others_their_messages() -> Non
                             await child.send(number)
                             sent.append(number)
 
-        async def check() -> None:
+        async def check(cancelled: bool) -> None:
             while len(arrived) < len(sent):
                 await receive()
             assert sorted(arrived) == sent
@@ -163,7 +132,7 @@ async def test_tasks_that_are_cancelled_leave_the_others_their_messages() -> Non
             sent.clear()
             arrived.clear()
 
-        assert await sweep(operation, check) > 3
+        assert await cancel_sweep(operation, check, all_tasks=True) > 3
 
 
 async def test_two_scopes_from_the_beginning_to_the_end() -> None:
@@ -185,11 +154,11 @@ async def test_two_scopes_from_the_beginning_to_the_end() -> None:
                     nursery.start_soon(sender.drain)
                     assert await receiver.receive() == LARGE
 
-    async def check() -> None:
+    async def check(cancelled: bool) -> None:
         for thing in things:
             thing.close()
         assert sorted(os.listdir("/dev/fd")) == before
         with pytest.raises(ChildProcessError):
             os.waitpid(-1, os.WNOHANG)  # noqa: ASYNC222
 
-    assert await sweep(operation, check) > 20
+    assert await cancel_sweep(operation, check, all_tasks=True) > 20

@@ -19,13 +19,13 @@ import trio_ipc
 from . import meaning_children as children
 from .meaning_helpers import (
     MANY_BYTES,
-    cancel_at_each_step,
     open_pair,
     open_raw_peer,
     script,
     settle,
     waiting,
 )
+from .sweep import cancel_sweep
 
 Ends = tuple[trio_ipc.Channel[Any, Any], trio_ipc.Channel[Any, Any]]
 
@@ -321,7 +321,7 @@ async def test_a_send_that_was_cancelled_did_not_happen_at_any_step() -> None:
                 assert b.receive_nowait() == "x"
                 b.receive_nowait()
 
-        assert await cancel_at_each_step(lambda: a.send("x"), check) >= 2
+        assert await cancel_sweep(lambda: a.send("x"), check) >= 2
 
 
 async def test_a_waiting_send_that_was_cancelled_did_not_happen_at_any_step() -> None:
@@ -348,7 +348,7 @@ async def test_a_waiting_send_that_was_cancelled_did_not_happen_at_any_step() ->
                 with pytest.raises(trio.WouldBlock):
                     b.receive_nowait()
 
-            assert await cancel_at_each_step(lambda: a.send("x"), check, prepare) >= 2
+            assert await cancel_sweep(lambda: a.send("x"), check, prepare) >= 2
 
 
 async def take_into(got: list[Any], channel: Any) -> None:
@@ -368,7 +368,7 @@ async def test_a_receive_that_was_cancelled_took_nothing_at_any_step() -> None:
                 b.receive_nowait()
 
         operation = partial(take_into, got, b)
-        assert await cancel_at_each_step(operation, check, lambda: a.send_nowait("x")) >= 2
+        assert await cancel_sweep(operation, check, lambda: a.send_nowait("x")) >= 2
 
 
 async def test_a_waiting_receive_that_was_cancelled_took_nothing_at_any_step() -> None:
@@ -398,7 +398,7 @@ async def test_a_waiting_receive_that_was_cancelled_took_nothing_at_any_step() -
                     b.receive_nowait()
 
             operation = partial(take_into, got, b)
-            assert await cancel_at_each_step(operation, check, prepare) >= 2
+            assert await cancel_sweep(operation, check, prepare) >= 2
 
 
 async def test_aclose_closes_even_when_it_is_cancelled() -> None:
