@@ -104,7 +104,7 @@ def open_child(
           different with Node: see docs/node.md.
       serialization: ``"msgpack"`` for the native protocol; for Node's, as in Node, ``"json"``, the
           default, or ``"advanced"``, which needs ``pip install trio-ipc[advanced]``.
-      message_type: what is received here must be of this type, any that `msgspec` can decode.
+      message_type: what is received here must be of this type, any that msgspec can decode.
       child_message_type: the same at the other end, for a function child.
       max_buffer_size: messages that may wait unreceived, in each direction: an int >= 0 or
           ``math.inf``; 1000 if it is not given. They are bounded by their bytes, too:
@@ -178,7 +178,7 @@ def open_parent(
     on exec: children of this process find neither.
 
     Args:
-      message_type: what is received here must be of this type, any that `msgspec` can decode.
+      message_type: what is received here must be of this type, any that msgspec can decode.
       max_buffer_size: messages that may wait here unreceived; None takes the parent's. A Node
           parent has no limits: then None means what it means in `open_child`.
       max_message_size: bytes of one serialized message; None the same.

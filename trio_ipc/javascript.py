@@ -455,7 +455,7 @@ else:
 class TypedArray(_Items):
     """What the typed arrays have in common: they are an `array.array`.
 
-    They have items and a length, take and give `bytes` (`tobytes`, `memoryview`), and NumPy takes
+    They have items and a length, take and give `bytes` (``tobytes``, `memoryview`), and NumPy takes
     them as they are. A plain `array.array` is sent as the typed array of its kind.
 
     Args:
@@ -493,41 +493,57 @@ def _typecode(kinds: str, size: int) -> str:
 
 
 class Int8Array(TypedArray):
+    """Its items are `int`, signed, of 8 bits."""
+
     _typecode = "b"
 
 
 class Uint8Array(TypedArray):
+    """Its items are `int` of 8 bits."""
+
     _typecode = "B"
 
 
 class Uint8ClampedArray(TypedArray):
+    """Its items are `int` of 8 bits. Python clamps nothing: what is out of range raises
+    `OverflowError`, as in the others.
+    """
+
     _typecode = "B"
 
 
 class Int16Array(TypedArray):
+    """Its items are `int`, signed, of 16 bits."""
+
     _typecode = "h"
 
 
 class Uint16Array(TypedArray):
+    """Its items are `int` of 16 bits."""
+
     _typecode = "H"
 
 
 class Int32Array(TypedArray):
+    """Its items are `int`, signed, of 32 bits."""
+
     _typecode = _typecode("il", 4)
 
 
 class Uint32Array(TypedArray):
+    """Its items are `int` of 32 bits."""
+
     _typecode = _typecode("IL", 4)
 
 
 class BigInt64Array(TypedArray):
-    """Its items are plain `int`."""
+    """Its items are plain `int`, signed, of 64 bits."""
 
     _typecode = _typecode("lq", 8)
 
 
 class BigUint64Array(TypedArray):
-    """Its items are plain `int`."""
+    """Its items are plain `int` of 64 bits."""
 
     _typecode = _typecode("LQ", 8)
 
@@ -542,8 +558,12 @@ class Float16Array(TypedArray):
 
 
 class Float32Array(TypedArray):
+    """Its items are `float`, kept in 32 bits."""
+
     _typecode = "f"
 
 
 class Float64Array(TypedArray):
+    """Its items are `float`."""
+
     _typecode = "d"

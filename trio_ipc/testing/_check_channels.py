@@ -44,9 +44,9 @@ async def check_channel_pair(maker: PairMaker) -> None:
     which messages. It takes a while, and nothing here has a limit in time: see `trio.fail_after`.
 
     Args:
-      maker: an async context manager without arguments for a pair of connected channels, new ones
-          each time. They must carry ints, may be of any buffer size, and may be closed by the
-          check.
+      maker (collections.abc.Callable): an async context manager without arguments for a pair of
+          connected channels, new ones each time. They must carry ints, may be of any buffer size,
+          and may be closed by the check.
 
     Raises:
       AssertionError: a promise was broken. Errors of the channels that come where they should not
