@@ -308,6 +308,17 @@ def test_a_long_line_takes_linear_time(ledger: Ledger) -> None:
     assert len(wire.take()) == size - 2
 
 
+def test_credit_is_never_given(ledger: Ledger) -> None:
+    wire = node_wire(ledger, limits=Limits(1))
+    deliver(ledger, wire, b"1\n")
+    wire.take()
+    wire.want(5)
+    wire.flush_grants()
+    assert not wire.grants_pending
+    assert not wire.needs_grant()
+    assert not wire.has_output()
+
+
 # The end ----------------------------------------------------------------------------------------
 
 

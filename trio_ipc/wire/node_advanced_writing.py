@@ -92,7 +92,8 @@ class Writer:
         else:
             write(self, value)
 
-    def deduplicate(self, value: Any) -> Any:
+    # What an EncodeContext has besides, for ways to encode that are not used here.
+    def deduplicate(self, value: Any) -> Any:  # pragma: no cover
         return value
 
     def referred(self, value: Any) -> bool:
