@@ -16,6 +16,7 @@ import trio
 import trio.testing
 
 import trio_ipc
+from trio_ipc import _connection
 
 from . import handle_workers
 from .handle_kinds import (
@@ -85,6 +86,21 @@ async def test_what_arrives_is_close_on_exec_and_does_not_block(kind: Kind) -> N
             close(received)
             assert is_close_on_exec
             assert is_non_blocking or kind.arrives_as is io.FileIO
+
+
+async def test_it_is_close_on_exec_where_only_linux_would_make_it_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on macOS, whose kernel knows no MSG_CMSG_CLOEXEC."""
+    monkeypatch.setattr(_connection, "_RECEIVE_FLAGS", int(socket.MSG_DONTWAIT))
+    with stream_and_client() as (stream, _):
+        with channel_pair() as (a, b):
+            monkeypatch.setattr(_connection, "_SETS_CLOEXEC", False)
+            await a.send([stream, stream.socket])
+            for received in await b.receive():
+                is_close_on_exec, _ = flags_of(received)
+                close(received)
+                assert is_close_on_exec
 
 
 @every_kind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import signal
@@ -19,6 +20,7 @@ import trio_ipc
 
 from . import limit_workers
 from .handle_kinds import channel_pair, shrink, typed_pair
+from .meaning_helpers import fill
 from .node_peers.raw import open_twins
 
 # A full table -------------------------------------------------------------------------------------
@@ -91,6 +93,23 @@ async def test_node_is_refused_what_finds_no_room(free: int) -> None:
 
 
 # Handles under way --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("most", "under_way"), [(3, 1), (40, 10), (4096, 256), (resource.RLIM_INFINITY, 256)]
+)
+async def test_a_quarter_of_the_table_may_be_under_way(
+    most: int, under_way: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open(os.devnull, "rb", 0) as file:  # noqa: ASYNC230
+        with monkeypatch.context() as patch:
+            # Linux itself has none without a limit.
+            patch.setattr(resource, "getrlimit", lambda _: (most, most))
+            a, b = trio_ipc.open_channel_pair(math.inf)
+        with a, b:
+            assert fill(a, file) == under_way
+            (await b.receive()).close()
+            assert fill(a, file) > 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux counts the handles under way")
