@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABCMeta
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, final
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, final
 
 import attrs
 import trio
@@ -12,18 +12,25 @@ if TYPE_CHECKING:
     import sys
     from types import TracebackType
 
-    from typing_extensions import Self
+    from typing_extensions import Self, TypeVar
 
     if sys.platform != "win32":
         from ._connection import Connection
     else:
         Connection = Any
 
+    # A plain `Channel` sends and receives anything, to a strict checker, too.
+    SendT = TypeVar("SendT", contravariant=True, default=Any)
+    ReceiveT = TypeVar("ReceiveT", covariant=True, default=Any)
+else:
+    from typing import TypeVar
+
+    SendT = TypeVar("SendT", contravariant=True)
+    ReceiveT = TypeVar("ReceiveT", covariant=True)
+
 __all__ = ["Channel", "ChannelStatistics", "ChildChannel", "ReceiveChannel", "SendChannel"]
 
 T = TypeVar("T")
-SendT = TypeVar("SendT", contravariant=True)
-ReceiveT = TypeVar("ReceiveT", covariant=True)
 
 
 class NoPublicConstructor(ABCMeta):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 from .wire import Limits
 
@@ -13,9 +13,57 @@ if sys.platform != "win32":
     from ._parent import prepare_parent
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
+    from typing import IO, TypedDict
+
+    from typing_extensions import TypeForm, TypeVar, TypeVarTuple, Unpack
 
     from ._channel import Channel, ChildChannel
+
+    # What the two ends of a channel send each other, each to the other. Where nobody says it, it
+    # can be anything.
+    OursT = TypeVar("OursT", default=Any)
+    TheirsT = TypeVar("TheirsT", default=Any)
+    ArgsT = TypeVarTuple("ArgsT", default=Unpack[tuple[Any, ...]])
+
+    PathOrString = str | os.PathLike[str]
+    Stream = int | IO[Any] | None
+
+    class ProcessOptions(TypedDict, total=False):
+        """The options of `trio.lowlevel.open_process` that leave the command as it is."""
+
+        stdin: Stream
+        stdout: Stream
+        stderr: Stream
+        close_fds: bool
+        cwd: PathOrString | bytes | None
+        env: Mapping[str, str] | None
+        executable: PathOrString | bytes | None
+        preexec_fn: Callable[[], object] | None
+        restore_signals: bool
+        start_new_session: bool
+        pass_fds: Iterable[int]
+        user: str | int | None
+        group: str | int | None
+        extra_groups: Iterable[str | int] | None
+        umask: int
+        pipesize: int
+        process_group: int | None
+
+    class ChildOptions(ProcessOptions, total=False):
+        """The options of `open_child` that have nothing to do with types."""
+
+        protocol: Literal["native", "node"] | None
+        serialization: Literal["msgpack", "json", "advanced"] | None
+        max_buffer_size: float | None
+        max_message_size: int | None
+        max_handles: int
+        grace_period: float | None
+        check: bool
+        trusted: bool
+
 
 __all__ = ["open_channel_pair", "open_child", "open_parent"]
 
@@ -52,9 +100,30 @@ def open_channel_pair(
         return make_pair(Limits(max_buffer_size, max_message_size, max_handles))
 
 
+@overload
 def open_child(
-    target: Any,
-    *args: Any,
+    target: PathOrString | Sequence[PathOrString],
+    *args: PathOrString,
+    **options: Unpack[ChildOptions],
+) -> AbstractAsyncContextManager[ChildChannel[Any, Any]]: ...
+@overload
+def open_child(
+    target: PathOrString | Sequence[PathOrString],
+    *args: PathOrString,
+    message_type: TypeForm[TheirsT],
+    **options: Unpack[ChildOptions],
+) -> AbstractAsyncContextManager[ChildChannel[Any, TheirsT]]: ...
+@overload
+def open_child(
+    target: Callable[[Channel[TheirsT, OursT], Unpack[ArgsT]], Awaitable[object]],
+    *args: Unpack[ArgsT],
+    message_type: TypeForm[TheirsT] = ...,
+    child_message_type: TypeForm[OursT] = ...,
+    **options: Unpack[ChildOptions],
+) -> AbstractAsyncContextManager[ChildChannel[OursT, TheirsT]]: ...
+def open_child(
+    target: Callable[..., Awaitable[object]] | PathOrString | Sequence[PathOrString],
+    *args: object,
     protocol: Literal["native", "node"] | None = None,
     serialization: Literal["msgpack", "json", "advanced"] | None = None,
     message_type: Any = Any,
@@ -151,6 +220,21 @@ def open_child(
         )
 
 
+@overload
+def open_parent(
+    *,
+    max_buffer_size: float | None = ...,
+    max_message_size: int | None = ...,
+    max_handles: int | None = ...,
+) -> AbstractAsyncContextManager[Channel[Any, Any]]: ...
+@overload
+def open_parent(
+    *,
+    message_type: TypeForm[TheirsT],
+    max_buffer_size: float | None = ...,
+    max_message_size: int | None = ...,
+    max_handles: int | None = ...,
+) -> AbstractAsyncContextManager[Channel[Any, TheirsT]]: ...
 def open_parent(
     *,
     message_type: Any = Any,
