@@ -24,7 +24,7 @@ PEER = peer.__file__
 ROOT = Path(__file__).parent.parent.parent
 
 # Seconds. Far above what anything here needs, on whatever machine: what takes longer hangs.
-LIMIT = 10
+LIMIT = 30
 # How long a child that is alive without its channel may stay.
 GRACE = 0.1
 
@@ -297,6 +297,10 @@ async def _lose_parent(
             while (line := await reports.next()) == "begun":
                 pass  # where nobody greets, it may have begun or not
             outcomes = json.loads(line)
+    except BaseException:
+        # It may not have come to what ends it.
+        process.kill()
+        raise
     finally:
         with trio.CancelScope(shield=True):
             if not cell.dies:
