@@ -230,7 +230,7 @@ class SendChannel(_Half, trio.abc.SendChannel[SendT]):
         included, nothing was sent, and every handle is still the caller's.
 
         With a handle, towards Node, it returns when the peer has acknowledged it; a cancellation
-        that comes so late can't undo the sending, and is left to the next checkpoint.
+        or a Ctrl-C that comes so late can't undo the sending, and is left to the next checkpoint.
 
         Args:
           message: anything the serialization takes, with handles anywhere inside, except towards

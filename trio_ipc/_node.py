@@ -7,6 +7,7 @@ are open here, and want to be told when none is.
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -154,7 +155,8 @@ class Duties:
     async def wait(self, owner: object, payload: Any) -> None:
         """Wait until the peer has taken the handle of a message that is committed. A checkpoint.
 
-        A cancellation can't undo that. It ends the waiting only, and `send` returns.
+        Neither a cancellation nor Ctrl-C can undo that: it ends the waiting only, and is left to
+        the next checkpoint.
 
         Raises:
           HandleNotDelivered, trio.BrokenResourceError: and the handle is still the caller's.
@@ -174,7 +176,7 @@ class Duties:
                 if not delivery.is_done:
                     delivery.take_over()
                 if isinstance(exc, KeyboardInterrupt):
-                    raise
+                    signal.raise_signal(signal.SIGINT)  # Trio has it wait for the next checkpoint
         error = error or delivery.error
         if error is not None:
             raise error
