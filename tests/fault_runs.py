@@ -13,14 +13,13 @@ import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from unittest import mock
 
 import trio
 
 import trio_ipc
-from trio_ipc import _child, _process
+from trio_ipc import _process
 
-from .both_ends import spawn
+from .both_ends import children_are_fake, spawn
 from .failing_calls import Calls, Fault, failing
 from .fault_conversation import Side, errors_of, verdict
 
@@ -66,19 +65,11 @@ async def in_two_scopes(a: Side, b: Side) -> None:
                     os.close(int(kept))  # what is not a channel of ours is not ours to close
                 raise
 
-    try:
-        with (
-            mock.patch.object(_process, "spawn", spawn_and_tell),
-            mock.patch.object(_child, "EXIT_TO_EOF", 0.01),
-        ):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(child)
-                async with trio_ipc.open_child(["cat"], grace_period=0.2) as channel:
-                    await a.converse(channel)
-    finally:
-        kept = os.environ.pop(_process.CHANNEL, None)
-        if kept is not None:
-            os.close(int(kept.partition(":")[0]))
+    with children_are_fake(spawn_and_tell):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(child)
+            async with trio_ipc.open_child(["cat"], grace_period=0.2) as channel:
+                await a.converse(channel)
 
 
 async def in_node_protocol(a: Side, b: Side) -> None:

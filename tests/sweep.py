@@ -13,6 +13,8 @@ import trio
 if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
+# Of an operation that is ever over.
+MOST_STEPS = 2000
 # What makes it happen, as soon as Trio's event loop is told.
 Strike = Callable[[], object]
 
@@ -34,6 +36,7 @@ class AtStep(trio.abc.Instrument):
             if self.left == 0:
                 self._happen()
 
+    @trio.lowlevel.enable_ki_protection  # or else Ctrl-C would come out here
     def __enter__(self) -> None:
         if self.left == 0:
             self._happen()
@@ -110,29 +113,42 @@ CAUSES: list[Cause] = [cancelled, too_late, beside_a_failure, interrupted]
 # The sweep ---------------------------------------------------------------------------------------
 
 
+async def strike_at(
+    step: int,
+    operation: Callable[[AtStep], Awaitable[object]],
+    cause: Cause,
+    *,
+    all_tasks: bool = False,
+) -> tuple[bool, bool]:
+    """Run an operation that is struck at this step of it; 0 is before the first. It enters what it
+    is given where its steps begin to count.
+
+    Returns whether that ended it, and whether it was over before.
+    """
+    ended = True
+    async with cause() as strike:
+        at_step = AtStep(step, strike, all_tasks=all_tasks)
+        await operation(at_step)
+        ended = False
+    return ended, at_step.left > 0
+
+
 async def sweep(
     operation: Callable[[AtStep], Awaitable[object]],
     check: Callable[[bool], Awaitable[object]],
-    *,
     cause: Cause = cancelled,
+    *,
     all_tasks: bool = False,
-    limit: int = 2000,
 ) -> int:
-    """Strike before the first step of ``operation``, before its second, and so on until it is over
-    before its turn comes. ``check`` is told each time whether that ended it.
-
-    The operation enters what it is given where its steps begin to count.
+    """Strike an operation at each of its steps in turn, until it is over before. ``check`` is told
+    each time whether it was ended.
 
     Returns the number of steps.
     """
-    for step in range(limit):
-        ended = True
-        async with cause() as strike:
-            at_step = AtStep(step, strike, all_tasks=all_tasks)
-            await operation(at_step)
-            ended = False
+    for step in range(MOST_STEPS):
+        ended, over = await strike_at(step, operation, cause, all_tasks=all_tasks)
         await check(ended)
-        if at_step.left > 0:
+        if over:
             return step
     raise AssertionError("the operation is never over")
 
