@@ -227,6 +227,9 @@ class Set(MutableSet[V]):
     A member that can't be hashed is found only if it is the very same object. True is another
     member than 1, and ``BigInt(1)`` another one than both. A `Set` is equal to a `set` with equal
     members.
+
+    Args:
+      members: what is in it.
     """
 
     __slots__ = ("_members",)
