@@ -6,11 +6,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sphinx.addnodes import pending_xref
+
 import trio_ipc
 
 if TYPE_CHECKING:
-    from docutils.nodes import Element
-    from sphinx.addnodes import pending_xref
+    from docutils.nodes import Element, document
     from sphinx.application import Sphinx
     from sphinx.environment import BuildEnvironment
 
@@ -78,15 +79,19 @@ _MODULES = {
 }
 
 
-def _resolve(
+def _say_where_it_is_from(
     app: Sphinx, env: BuildEnvironment, node: pending_xref, shown: Element
-) -> Element | None:
+) -> None:
     target = node["reftarget"]
-    if node["reftype"] == "myst" and (Path(app.srcdir) / target).is_dir():
-        return shown  # a link within the repository, where these pages are read, too
     if target in _MODULES:
         node["reftarget"] = f"{_MODULES[target]}.{target}"
-    return None
+
+
+def _unlink_directories(app: Sphinx, page: document) -> None:
+    # A link to a directory is for those who read the pages in the repository.
+    for node in list(page.findall(pending_xref)):
+        if node["reftype"] == "myst" and (Path(app.srcdir) / node["reftarget"]).is_dir():
+            node.replace_self(node.children)
 
 
 def _link_pages(
@@ -98,5 +103,6 @@ def _link_pages(
 
 def setup(app: Sphinx) -> None:
     # Intersphinx listens with the usual priority, 500, and finds what is said here.
-    app.connect("missing-reference", _resolve, priority=400)
+    app.connect("missing-reference", _say_where_it_is_from, priority=400)
+    app.connect("doctree-read", _unlink_directories)
     app.connect("autodoc-process-docstring", _link_pages)
