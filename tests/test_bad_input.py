@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
@@ -160,6 +161,26 @@ async def test_the_end_of_a_channel_that_is_dead_is_its_error_for_ever() -> None
         raw.sendall(b"this is no frame")
         for _ in range(3):
             with pytest.raises(trio_ipc.ProtocolError):
+                await channel.receive()
+
+
+async def test_the_first_mistake_that_was_seen_stays_the_reason() -> None:
+    """The peer has cut a frame off, and is found out to have lied before that."""
+    handle = msgspec.msgpack.encode(msgspec.msgpack.Ext(-42, b"\0\x63"))
+    with open_victim() as (channel, raw):
+        with open_witness() as (reader, write):
+            message = frame(b"M", ONE_MESSAGE[:-1] + handle, handles=1)
+            socket.send_fds(raw, [message], [write])
+            os.close(write)
+            raw.sendall(frame(b"B", length=10))
+            raw.shutdown(socket.SHUT_WR)
+            with pytest.raises(trio_ipc.ProtocolError, match="in the middle"):
+                for _ in range(4):
+                    channel.send_nowait("each of these reads a little first")
+            with pytest.raises(trio_ipc.ProtocolError, match="unknown kind 99"):
+                await channel.receive()
+            assert reader.read() == b""
+            with pytest.raises(trio_ipc.ProtocolError, match="in the middle"):
                 await channel.receive()
 
 

@@ -15,7 +15,8 @@ import trio
 import trio_ipc
 
 from . import limit_workers
-from .failing_calls import FAILURES, SHORT, Fault
+from .both_ends import open_both_ends
+from .failing_calls import FAILURES, SHORT, Fault, failing
 from .fault_conversation import Side, check_direction
 from .fault_runs import IN_PROCESS, converse_with, count_calls
 
@@ -50,6 +51,24 @@ async def test_the_nth_call_fails(setting: str, call: str) -> None:
         except (Exception, trio.Cancelled) as exc:
             raise AssertionError(f"{setting}, {fault}") from exc
         assert holds(fault, outcome), f"{fault}: {outcome}"
+
+
+async def test_no_room_for_a_while() -> None:
+    """Which is nothing that one could wait for: the socket stays writable."""
+    with failing() as calls:
+        async with open_both_ends() as (child, parent):
+            before = calls.counts["send"]
+            calls.fault = Fault("send", before + 1, errno.ENOBUFS, 10)
+            await child.send("x")
+            assert await parent.receive() == "x"
+            assert calls.counts["send"] - before > 10
+        before = calls.counts["send"]
+        calls.fault = Fault("send", before + 1, errno.ENOMEM, 10)
+        a, b = trio_ipc.open_channel_pair(1)
+        with a, b:
+            a.send_nowait("y")
+            await a.drain()
+            assert b.receive_nowait() == "y"
 
 
 @pytest.mark.parametrize("call", ["send", "sendmsg", "recvmsg_into"])

@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import trio.lowlevel
 import trio.testing
 
 import trio_ipc
+from trio_ipc import _connection
 
 from . import handle_workers
 from .handle_kinds import (
@@ -71,6 +72,23 @@ async def test_a_client_sees_the_end_of_a_connection_that_was_not_read_off_the_s
             await a.send(stream)
             b.close()
         assert await sees_end(client)
+
+
+async def test_closing_does_not_take_for_ever_to_read_what_still_comes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As if the peer wrote on as fast as it is read: what remains is the kernel's to close."""
+    monkeypatch.setattr(_connection, "MOST_LEFT", 2)
+    with ExitStack() as stack:
+        clients = []
+        a, b = stack.enter_context(channel_pair())
+        for _ in range(5):
+            stream, client = stack.enter_context(stream_and_client())
+            await a.send(stream)
+            clients.append(client)
+        b.close()
+        for client in clients:
+            assert await sees_end(client)
 
 
 async def test_a_client_sees_the_end_of_a_connection_that_was_not_written() -> None:
@@ -194,6 +212,24 @@ def several(*parts: Any) -> bytes:
 
 def number(obj: Any) -> int:
     return handle_workers.descriptor_of(obj)
+
+
+class Impatient(msgspec.Struct):
+    stream: trio.SocketStream
+
+    def __post_init__(self) -> None:
+        self.stream.socket.close()
+        raise ValueError("not today")
+
+
+async def test_a_type_may_close_the_handles_that_it_does_not_want() -> None:
+    with stream_and_client() as (stream, client), typed_pair(Impatient) as (a, b):
+        await a.send({"stream": stream})
+        with pytest.raises(trio_ipc.InvalidMessage, match="not today"):
+            await b.receive()
+        assert await sees_end(client)
+        await b.send("the channel goes on")
+        assert await a.receive() == "the channel goes on"
 
 
 async def test_a_peer_that_follows_the_rules() -> None:

@@ -421,6 +421,17 @@ async def test_the_last_socket_of_a_server() -> None:
             assert await counted(raw) == 0
 
 
+async def test_it_asks_before_anything_else_has_happened() -> None:
+    with connection() as (sent, _):
+        async with open_end() as (channel, raw):
+            await raw.say(handle_frame("m", key=KEY), sent.socket)
+            await raw.say(notify_close(KEY))
+            [_, stream] = channel.receive_nowait()
+            assert await raw.hear() == ACK
+            await stream.aclose()
+            assert await raw.hear() == all_closed(KEY)
+
+
 async def test_it_is_told_while_nobody_receives() -> None:
     async with open_end(max_buffer_size=1) as (channel, raw):
         with ExitStack() as stack:

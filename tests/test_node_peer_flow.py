@@ -141,6 +141,25 @@ async def test_a_flood_is_read_only_as_fast_as_the_user_receives(max_buffer_size
         assert not scope.cancelled_caught
 
 
+async def test_a_sender_gives_up_while_enough_is_unread() -> None:
+    async with open_end(max_buffer_size=1) as (channel, raw):
+        await raw.say(line(1) + line(2))
+        while channel.statistics().current_buffer_used < 2:
+            await settle(0.001)
+        sent = fill(channel, "x" * 1000)
+        async with waiting(channel.send, "never") as never:
+            await never.cancel()
+        async with waiting(channel.send, "last") as last:
+            while sent:
+                assert await raw.hear() == line("x" * 1000)
+                sent -= 1
+            await last.outcome()
+        assert await raw.hear() == line("last")
+        assert [await channel.receive(), await channel.receive()] == [1, 2]
+        await raw.say(line(3))
+        assert await channel.receive() == 3
+
+
 async def test_a_flood_of_large_messages_is_bounded_by_its_bytes() -> None:
     async with open_end(max_message_size=2_000_000) as (channel, raw):
         message = line("x" * 1_000_000)

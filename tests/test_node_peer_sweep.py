@@ -29,7 +29,29 @@ from .node_peers.raw import (
     open_twins,
     tcp_pair,
 )
-from .sweep import cancel_sweep
+from .sweep import AtStep, cancel_sweep
+
+
+async def test_the_peer_is_lost_and_the_sender_cancelled_in_one_step() -> None:
+    """It was not sent, whichever of the two comes out."""
+    outcomes = set()
+    for step in range(9):  # while the sender looks for an answer, before it parks
+        stream, far = tcp_pair()
+        with far:
+            async with open_end() as (channel, _):
+                with trio.CancelScope() as scope:
+
+                    def strike() -> None:
+                        channel._connection.lose()
+                        scope.cancel()
+
+                    with AtStep(step, strike):
+                        with pytest.raises((trio.BrokenResourceError, trio.Cancelled)) as caught:
+                            await channel.send("m", stream)
+                        outcomes.add(caught.type)
+            assert is_open(stream)
+            await stream.aclose()
+    assert trio.Cancelled in outcomes
 
 
 class Peer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 import trio
 
 import trio_ipc
+
+from .failing_calls import Fault, failing
 
 Parent = trio_ipc.Channel[Any, Any]
 
@@ -111,6 +114,16 @@ async def test_without_the_kernel_a_handle_is_refused_when_it_is_read(
     ) as child:
         with pytest.raises(trio_ipc.ProtocolError, match="none is accepted"):
             await child.receive()
+
+
+async def test_if_it_can_not_be_made_safe_there_is_no_child() -> None:
+    """The kernel has an error of its own for not knowing the option, and this is none of them."""
+    with failing(Fault("setsockopt", 2, errno.EPERM)) as calls:
+        with pytest.raises(PermissionError):
+            async with trio_ipc.open_child(statistics_of, trusted=False):
+                raise AssertionError("unreachable")
+    assert calls.counts["setsockopt"] == 2
+    assert not calls.counts["spawn"]
 
 
 async def test_messages_are_few_and_small() -> None:
