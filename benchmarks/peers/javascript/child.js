@@ -1,16 +1,26 @@
-// node child.js WORK: the child's side of one benchmark.
+// child.js WORK: the child's side of one work, for Node and Bun.
 
 'use strict';
 
 const { connect } = require('./connect.js');
 
 const works = {
-  echo() {
+  first_message() {
+    process.send(1);
+    process.on('message', () => {});
+  },
+
+  round_trip() {
     process.on('message', (message) => process.send(message));
   },
 
+  // Every payload is answered with its length.
+  payload() {
+    process.on('message', (message) => process.send(message.length));
+  },
+
   // A number, so many messages, and then an answer.
-  receive() {
+  stream() {
     let count = 0;
     let left = 0;
     process.on('message', (message) => {
@@ -19,13 +29,14 @@ const works = {
     });
   },
 
-  send() {
+  stream_back() {
     process.on('message', ({ count, message }) => {
       for (let i = 0; i < count; i++) process.send(message);
     });
   },
 
-  receiveSockets() {
+  // A number, so many sockets, and then an answer.
+  handles() {
     let count = 0;
     let left = 0;
     process.on('message', (message, socket) => {
@@ -38,8 +49,8 @@ const works = {
     });
   },
 
-  // A number; the second time it is there, they are sent.
-  sendSockets() {
+  // A number; the second time it is there, so many sockets are sent.
+  handles_back() {
     let near = [];
     let far = [];
     process.on('message', async (count) => {
@@ -52,6 +63,11 @@ const works = {
         await Promise.all(far.map((socket) => new Promise((resolve) => socket.resume().on('close', resolve))));
       }
     });
+  },
+
+  // Every message is a connection, which asks once and is answered.
+  serve() {
+    process.on('message', (answer, socket) => require('./answer.js')(socket, answer));
   },
 };
 

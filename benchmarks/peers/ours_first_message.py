@@ -6,8 +6,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import trio_ipc
 
-__all__ = ["send_one"]
+__all__ = ["first_message"]
 
 
-async def send_one(parent: trio_ipc.Channel[int, object]) -> None:
+async def first_message(parent: trio_ipc.Channel[int, object]) -> None:
     await parent.send(1)
