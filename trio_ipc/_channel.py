@@ -384,11 +384,12 @@ class Channel(
 ):
     """One end of a channel between two processes: a send half and a receive half.
 
-    Attributes:
-      send_channel (SendChannel): the half that sends.
-      receive_channel (ReceiveChannel): the half that receives.
+    It is a `trio.abc.SendChannel` and a `trio.abc.ReceiveChannel`, and has the methods of both
+    halves, except that only a half can be cloned. Closing the channel closes both.
 
-    The methods of both halves are here, too. Closing the channel closes both.
+    Attributes:
+      send_channel (SendChannel): The half that sends.
+      receive_channel (ReceiveChannel): The half that receives.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -483,10 +484,10 @@ class Channel(
 
 @final
 class ChildChannel(Channel[SendT, ReceiveT]):
-    """The parent's end of the channel to a child.
+    """The parent's end of the channel to a child: a `Channel`, and the process.
 
     Attributes:
-      process (trio.Process): the child. Its ``returncode`` tells how it ended; to end it early,
+      process (trio.Process): The child. Its ``returncode`` tells how it ended; to end it early,
           use its ``send_signal``. Leaving the block is what waits for it.
     """
 
