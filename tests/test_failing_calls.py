@@ -19,6 +19,7 @@ from .both_ends import open_both_ends
 from .failing_calls import FAILURES, SHORT, Fault, failing
 from .fault_conversation import Side, check_direction
 from .fault_runs import IN_PROCESS, converse_with, count_calls
+from .meaning_helpers import waiting
 
 # After these the call is made again, and nobody notices.
 HARMLESS = {
@@ -69,6 +70,19 @@ async def test_no_room_for_a_while() -> None:
             a.send_nowait("y")
             await a.drain()
             assert b.receive_nowait() == "y"
+
+
+async def test_who_waits_at_the_other_end_tries_again_if_nobody_else_does() -> None:
+    with failing() as calls:
+        a, b = trio_ipc.open_channel_pair(1)
+        with a, b:
+            async with waiting(b.receive) as received:
+                calls.fault = Fault("send", calls.counts["send"] + 1, errno.ENOBUFS, 1_000_000)
+                a.send_nowait("x")
+                async with waiting(a.drain) as drained:
+                    drained.scope.cancel()
+                    calls.fault = None
+                    assert await received.outcome() == "x"
 
 
 @pytest.mark.parametrize("call", ["send", "sendmsg", "recvmsg_into"])
