@@ -103,6 +103,34 @@ async def test_it_is_close_on_exec_where_only_linux_would_make_it_so(
                 assert is_close_on_exec
 
 
+def inherited() -> set[int]:
+    """What a child would inherit that is started now, by whomever."""
+    found = set()
+    for number in map(int, os.listdir("/dev/fd")):
+        try:
+            if os.get_inheritable(number):
+                found.add(number)
+        except OSError:
+            pass  # it was that of the list
+    return found
+
+
+@every_kind
+async def test_what_waits_to_be_written_is_close_on_exec(kind: Kind) -> None:
+    before = inherited()
+    keep_open = None if kind.arrives_as is trio_ipc.Channel else True
+    async with kind.make() as made:
+        a, b = trio_ipc.open_channel_pair(100)
+        with a, b:
+            while not a.statistics().bytes_unsent:
+                a.send_nowait("x" * 100_000)
+            a.send_nowait(made.handle, keep_open=keep_open)
+            assert inherited() == before
+            while isinstance(received := await b.receive(), str):
+                pass
+            close(received)
+
+
 @every_kind
 async def test_a_handle_as_the_second_argument_arrives_as_a_handle_message(kind: Kind) -> None:
     async with kind.make() as made:
