@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import resource
+import socket
+import weakref
 from typing import Any
 
 import pytest
@@ -49,6 +52,21 @@ async def test_send_returns_when_the_peer_has_the_handle() -> None:
                 theirs.sendall(b"x")
             assert far.recv(10) == b"x"
             assert far.recv(10) == b""  # nobody else has it open
+
+
+async def test_one_that_the_peer_has_is_not_held_here() -> None:
+    async with open_end() as (channel, raw):
+        near, far = socket.socketpair()
+        with far:
+            seen = weakref.ref(near)
+            channel.send_nowait("m", near)
+            del near
+            await settle()  # until the time that the peer has for it runs
+            assert await raw.hear() == FRAME
+            await raw.say(ACK + line("after it"))
+            assert await channel.receive() == "after it"
+            gc.collect()
+            assert seen() is None
 
 
 async def test_a_pair_is_the_same() -> None:

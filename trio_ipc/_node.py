@@ -183,12 +183,13 @@ class Duties:
 
     async def _watch_deadlines(self) -> None:
         while True:
-            delivery = self._current
-            if delivery is None:
+            # Of the delivery no more than this: when it is settled, its handle is not held here.
+            deadline = None if self._current is None else self._current.deadline
+            if deadline is None:
                 self._begun = trio.Event()
                 await self._begun.wait()
-            elif trio.current_time() < delivery.deadline:
-                await trio.sleep_until(delivery.deadline)
+            elif trio.current_time() < deadline:
+                await trio.sleep_until(deadline)
             else:
                 self._wire.give_up()
                 self.follow_up()
