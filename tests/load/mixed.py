@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, NamedTuple
 
 import trio
 
 import trio_ipc
 
-from ..soak._held import Held, resident_bytes, take_stock
+from ..soak._held import Held, library_objects, resident_bytes, take_stock
 from ..storm import storm_with_child
 from .crowd import cause_end, options_for, statuses_after
 from .talking import KINDS, Conversation, open_kind
@@ -131,9 +132,12 @@ class Household:
       seen: how many of what, in all.
     """
 
-    def __init__(self, chance: random.Random, elders: Sequence[Elder]) -> None:
+    def __init__(
+        self, chance: random.Random, elders: Sequence[Elder], *, are_all_ours: bool
+    ) -> None:
         self._chance = chance
         self._elders = elders
+        self._are_all_ours = are_all_ours
         self.seen: Counter[str] = Counter()
 
     async def round(self, lives: int, messages: int, report: Callable[[str], Any]) -> None:
@@ -162,7 +166,9 @@ class Household:
 
     async def take_stock(self) -> dict[str, Stock]:
         """What each of the processes of ours holds now, by its name."""
-        found = {"parent": Stock(take_stock(), resident_bytes())}
+        found = {"parent": Stock(take_stock(), resident_bytes(), objects=library_objects())}
+        if self._are_all_ours:
+            found["parent"] = found["parent"]._replace(sockets=unix_sockets())
         for elder in self._elders:
             if elder.kind in ("function", "script"):
                 await elder.child.send({"do": "held"})
@@ -189,16 +195,41 @@ class Elder(NamedTuple):
 
 
 class Stock(NamedTuple):
-    """What a process holds, and its memory in bytes."""
+    """What a process holds, its memory in bytes, the Unix sockets of all of them, if they can be
+    told from those of others, and in the parent how many objects of each type."""
 
     held: Held
     resident: int
+    sockets: int = 0
+    objects: Counter[str] | None = None
 
 
-def growth(before: dict[str, Stock], now: dict[str, Stock]) -> dict[str, dict[str, int]]:
+def growth(before: dict[str, Stock], now: dict[str, Stock]) -> dict[str, dict[str, Any]]:
     """What there is more of than there was, by process; the memory does not count."""
-    found = {name: now[name].held.growth(before[name].held) for name in now}
+    found: dict[str, dict[str, Any]] = {
+        name: now[name].held.growth(before[name].held) for name in now
+    }
+    for name, each in found.items():
+        if now[name].sockets > before[name].sockets:
+            each["sockets"] = now[name].sockets - before[name].sockets
+        if "objects" in each:
+            more = (now[name].objects or Counter()) - (before[name].objects or Counter())
+            each["objects"] = dict(more)
     return {name: each for name, each in found.items() if each}
+
+
+def unix_sockets() -> int:
+    """All that the kernel has in our network namespace, those in nobody's hands included."""
+    with contextlib.suppress(OSError), open("/proc/self/net/unix", "rb") as file:
+        return len(file.readlines()) - 1
+    return 0
+
+
+def are_all_ours() -> bool:
+    """Whether nobody else makes some there: so it is under ``unshare --net``."""
+    links = [f"/dev/fd/{name}" for name in os.listdir("/dev/fd")]
+    ours = sum(os.path.islink(link) and "socket:" in os.readlink(link) for link in links)
+    return unix_sockets() <= ours
 
 
 async def any_kind_of_life(seed: float) -> Counter[str]:
@@ -221,12 +252,13 @@ async def any_kind_of_life(seed: float) -> Counter[str]:
     )
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def open_household(chance: random.Random) -> AsyncIterator[Household]:
     """With one elder of each kind."""
-    async with AsyncExitStack() as stack:
+    alone = are_all_ours()
+    async with contextlib.AsyncExitStack() as stack:
         elders = []
         for kind in KINDS:
             child = await stack.enter_async_context(open_kind(kind, "send_back"))
             elders.append(Elder(kind, child, Conversation(child, kind, handles=20)))
-        yield Household(chance, elders)
+        yield Household(chance, elders, are_all_ours=alone)

@@ -10,6 +10,7 @@ import pkgutil
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -57,7 +58,16 @@ def take_stock() -> Held:
             not thread.name.startswith("Trio thread ")
             for thread in threading.enumerate()
         ),
-        objects=sum((type(each).__module__ or "").startswith("trio_ipc") for each in _objects()),
+        objects=sum(library_objects().values()),
+    )
+
+
+def library_objects() -> Counter[str]:
+    """How many there are of each type of the library."""
+    return Counter(
+        type(each).__qualname__
+        for each in _objects()
+        if (type(each).__module__ or "").startswith("trio_ipc")
     )
 
 
