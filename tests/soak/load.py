@@ -159,6 +159,7 @@ def mixed(run: Run) -> None:
                     run.fail(f"round {number}", f"{name} holds more: {each}")
         for name, seen in household.seen.items():
             run.figure(name, seen)
+        run.figure("unix sockets in the kernel", str(stocks[-1]["parent"].sockets))
         _tell_of_memory(run, stocks)
 
     trio.run(main)
