@@ -118,6 +118,8 @@ def _measure(names: Sequence[str], quick: bool) -> Results:
         progress.update(task, total=sum(len(turns) for *_, turns in all_turns))
         for name, case, turns in all_turns:
             progress.update(task, description=f"{name} {case.label}")
+            if not progress.console.is_terminal:
+                progress.console.print(f"{name} {case.label}")
             results.add(name, case, turns.take())
     return results
 

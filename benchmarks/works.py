@@ -140,6 +140,15 @@ WORKS: Mapping[str, Work] = {
         MICROSECONDS,
         PLACES,
     ),
+    "round-trip-paused": Work(
+        "the same, now and then",
+        "round_trip",
+        "trio_ipc",
+        ["node-json", "bun-json", "pipe", "trio-socket", "blocking"],
+        MICROSECONDS,
+        measure=costs.after_silence,
+        count=5,
+    ),
     "stream": Work(
         "small messages in one direction, send_nowait and receive_nowait",
         "stream",

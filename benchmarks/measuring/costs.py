@@ -8,10 +8,11 @@ from . import clients
 from .processes import cpu_seconds, forget_peak, peak_memory, private_memory, resident_memory
 from .program import Program
 
-__all__ = ["busy_and_idle", "duration", "growth", "served"]
+__all__ = ["after_silence", "busy_and_idle", "duration", "growth", "served"]
 
-# Seconds of silence in which processes come to rest, and those that count.
+# Seconds of silence: in which processes come to rest, after which they sleep, and those that count.
 REST = 0.1
+PAUSE = 0.02
 IDLE = 0.3
 # CPU seconds in one second that are as good as none: 0.001 %.
 NEXT_TO_NOTHING = 1e-5
@@ -19,6 +20,15 @@ NEXT_TO_NOTHING = 1e-5
 
 def duration(program: Program, count: int) -> dict[str, float]:
     return {"time": program.run(count) / count}
+
+
+def after_silence(program: Program, count: int) -> dict[str, float]:
+    """One operation now and then, when everything has gone to sleep."""
+    seconds = 0.0
+    for _ in range(count):
+        time.sleep(PAUSE)
+        seconds += program.run(1)
+    return {"time": seconds / count}
 
 
 def growth(program: Program, count: int) -> dict[str, float]:

@@ -162,7 +162,7 @@ async def accept(parent: AnyChannel) -> None:
 
 async def answer(stream: trio.SocketStream) -> None:
     async with stream:
-        await stream.receive_some(65536)
+        await stream.receive_some(4096)
         await stream.send_all(ANSWER)
 
 

@@ -2,8 +2,6 @@
 
 'use strict';
 
-const { connect } = require('./connect.js');
-
 const works = {
   first_message() {
     process.send(1);
@@ -55,7 +53,7 @@ const works = {
     let far = [];
     process.on('message', async (count) => {
       if (near.length === 0) {
-        [near, far] = await connect(count);
+        [near, far] = await require('./connect.js')(count);
         process.send('ready');
       } else {
         near.forEach((socket, i) => process.send(i, socket));

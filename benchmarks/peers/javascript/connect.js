@@ -8,7 +8,7 @@ const server = net.createServer({ pauseOnConnect: true });
 server.listen(0, '127.0.0.1').unref();
 
 // Resolves to so many pairs of ends, as two arrays.
-exports.connect = async (count) => {
+module.exports = async (count) => {
   if (!server.listening) await new Promise((resolve) => server.once('listening', resolve));
   const { port } = server.address();
   const near = [];

@@ -7,7 +7,6 @@
 
 const { spawn } = require('child_process');
 const { createInterface } = require('readline');
-const { connect } = require('./connect.js');
 
 const [work, json, ...command] = process.argv.slice(2);
 const { message, serialization, children = 1, size = 0 } = JSON.parse(json);
@@ -82,7 +81,7 @@ const works = {
   },
 
   async handles([child], count) {
-    const [near, far] = await connect(count);
+    const [near, far] = await require('./connect.js')(count);
     const seconds = await timed(() => {
       child.send(count);
       near.forEach((socket, i) => child.send(i, socket));
