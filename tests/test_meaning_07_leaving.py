@@ -9,6 +9,7 @@ import signal
 import subprocess
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -20,6 +21,7 @@ from .meaning_helpers import (
     MANY_BYTES,
     aside_of,
     assert_reaped,
+    fill,
     open_child_aside,
     open_driver,
     raw_script,
@@ -131,6 +133,21 @@ async def test_a_clone_does_not_keep_the_child() -> None:
         await child.send("x")
     with pytest.raises(trio.ClosedResourceError):
         child.receive_nowait()
+
+
+async def test_a_send_outside_of_the_block_does_not_wait_for_the_child_to_end() -> None:
+    async def send(child: trio_ipc.ChildChannel[Any, Any]) -> None:
+        with pytest.raises(trio.ClosedResourceError):
+            await child.send("there is no room")
+        assert child.process.stdin is not None
+        await child.process.stdin.aclose()  # by which alone it ends
+
+    async with trio.open_nursery() as nursery:
+        async with trio_ipc.open_child(["cat"], stdin=subprocess.PIPE, grace_period=NEVER) as child:
+            fill(child)
+            nursery.start_soon(send, child)
+            await trio.testing.wait_all_tasks_blocked()
+    assert_reaped(child.process, 0)
 
 
 async def test_a_child_that_has_gone_already_is_reaped() -> None:
