@@ -33,4 +33,4 @@ from .wire import HandleMessage as HandleMessage
 for _name, _value in list(globals().items()):  # they are public, wherever they are defined
     if getattr(_value, "__module__", "").startswith(__name__ + "."):
         _value.__module__ = __name__
-del _name, _value
+del _name, _value  # pyright: ignore[reportPossiblyUnboundVariable]

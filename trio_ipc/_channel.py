@@ -117,9 +117,9 @@ class _End:
 class _Half(trio.abc.AsyncResource, metaclass=NoPublicConstructor):
     """What the send half and the receive half have in common."""
 
-    def __init__(self, end: _End) -> None:
-        self._end = end
-        self._connection = end.connection
+    def __init__(self, end: Any) -> None:  # of private types, while a constructor is public
+        self._end: _End = end
+        self._connection: Connection = end.connection
         self._closed = False
         self._count(1)
 
@@ -215,12 +215,12 @@ class SendChannel(_Half, trio.abc.SendChannel[SendT]):
             return
         if not connection.send_now(payload, keep_open):
             raise trio.WouldBlock
-        if connection.duties is not None and payload.__class__ is not bytes:
+        if connection.duties is not None and type(payload) is not bytes:
             connection.duties.leave_behind(payload)
         connection.cork()
 
     @trio.lowlevel.enable_ki_protection
-    async def send(
+    async def send(  # pyright: ignore[reportIncompatibleMethodOverride]: Trio says `value`
         self, message: SendT, handle: object = None, *, keep_open: bool | None = None
     ) -> None:
         """Send a message, waiting until there is room for it. A checkpoint.
@@ -261,7 +261,7 @@ class SendChannel(_Half, trio.abc.SendChannel[SendT]):
             await trio.lowlevel.cancel_shielded_checkpoint()
             raise
         # Who acknowledges it is a Node peer.
-        duties = None if payload.__class__ is bytes else connection.duties
+        duties = None if type(payload) is bytes else connection.duties
         if not sent:
             await connection.wait_send(self, payload, keep_open)
         elif duties is None:
@@ -392,12 +392,12 @@ class Channel(
       receive_channel (ReceiveChannel): The half that receives.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Any) -> None:
         end = _End(connection)
         self.send_channel: SendChannel[SendT] = SendChannel[SendT]._create(end)
         self.receive_channel: ReceiveChannel[ReceiveT] = ReceiveChannel[ReceiveT]._create(end)
         self._end = end
-        self._connection = connection
+        self._connection: Connection = connection
         # Called a million times a second, these are better off without a call in between.
         vars(self).update(
             send=self.send_channel.send,
@@ -414,7 +414,7 @@ class Channel(
         """The state of this end of the channel. Not a checkpoint."""
         return self._end.statistics()
 
-    async def send(
+    async def send(  # pyright: ignore[reportIncompatibleMethodOverride]: Trio says `value`
         self, message: SendT, handle: object = None, *, keep_open: bool | None = None
     ) -> None:
         """See `SendChannel.send`. A checkpoint."""
@@ -491,9 +491,9 @@ class ChildChannel(Channel[SendT, ReceiveT]):
           use its ``send_signal``. Leaving the block is what waits for it.
     """
 
-    def __init__(self, connection: Connection, process: trio.Process) -> None:
+    def __init__(self, connection: Any, process: trio.Process) -> None:
         super().__init__(connection)
-        self.process = process
+        self.process: trio.Process = process
 
     @property
     def pid(self) -> int:

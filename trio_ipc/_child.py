@@ -25,7 +25,7 @@ from .wire.native_frames import FAILURE
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
     from contextlib import AbstractAsyncContextManager
 
     from .wire.node import NodeWire
@@ -99,7 +99,7 @@ async def _run_child(
     grace_period: float,
     check: bool,
     options: dict[str, Any],
-) -> AsyncIterator[ChildChannel[Any, Any]]:
+) -> AsyncGenerator[ChildChannel[Any, Any], None]:
     payload = None
     if call is not None:
         assert isinstance(wire, NativeWire)

@@ -96,7 +96,7 @@ class ChildFailed(subprocess.CalledProcessError):
         self.pid = pid
         self.remote_traceback = remote_traceback
         if remote_traceback is not None:
-            self.__cause__ = RemoteTraceback(remote_traceback)
+            self.__cause__: BaseException | None = RemoteTraceback(remote_traceback)
 
     def __str__(self) -> str:
         name = self.cmd if isinstance(self.cmd, str) else shlex.join(map(os.fspath, self.cmd))

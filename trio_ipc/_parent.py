@@ -23,7 +23,7 @@ from .wire.native_frames import handles_sent
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
     from contextlib import AbstractAsyncContextManager
 
     from .wire.native import NativeWire
@@ -51,7 +51,7 @@ def prepare_parent(
 
 @asynccontextmanager
 @trio.lowlevel.enable_ki_protection
-async def _run_parent(message_type: Any, given: Given) -> AsyncIterator[Channel[Any, Any]]:
+async def _run_parent(message_type: Any, given: Given) -> AsyncGenerator[Channel[Any, Any], None]:
     await trio.lowlevel.checkpoint_if_cancelled()
     serialization = _process.node_serialization()
     if serialization is None:

@@ -122,7 +122,7 @@ def _find_program(target: Target, args: tuple[Any, ...], protocol: str | None) -
         interpreter = _INTERPRETERS.get(os.path.splitext(path)[1])
         command = [path, *args] if interpreter is None else [interpreter, path, *args]
         return Program(command, protocol or ("node" if interpreter == "node" else "native"))
-    if isinstance(target, (bytes, bytearray)) or not isinstance(target, Sequence):
+    if isinstance(target, (bytes, bytearray)) or not isinstance(target, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(
             "target must be an async function, a path or a command as a sequence of strings,"
             f" not {type(target).__name__!r}"
@@ -137,7 +137,7 @@ def _find_program(target: Target, args: tuple[Any, ...], protocol: str | None) -
 def _interpreter() -> list[str | os.PathLike[str]]:
     # The flags of this interpreter (-W, -X, -O, -I) hold in its children, as multiprocessing does
     # it, with the same function.
-    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    flags: list[str] = vars(subprocess)["_args_from_interpreter_flags"]()
     # What is relative to our directory would mean something else in the child's.
     path = [os.path.abspath(each) for each in sys.path]
     return [sys.executable, *flags, "-c", _BOOT.format(path=path)]

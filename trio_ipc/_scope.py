@@ -12,14 +12,14 @@ if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
 __all__ = ["in_background"]
 
 
 @asynccontextmanager
 @trio.lowlevel.enable_ki_protection
-async def in_background(*tasks: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+async def in_background(*tasks: Callable[[], Awaitable[None]]) -> AsyncGenerator[None, None]:
     """Run tasks beside the block, until it is left; they outlive its cancellation.
 
     The body's exception never goes through the nursery, which would wrap each in a group; so a

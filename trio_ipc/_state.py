@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import trio
 
@@ -102,7 +102,8 @@ class State(Waiting):
         With ``ends`` False, a mere `trio.EndOfChannel` does not count.
         """
         if isinstance(error, BaseExceptionGroup):
-            return all(self.has_raised(each, ends=ends) for each in error.exceptions)
+            group = cast("BaseExceptionGroup[BaseException]", error)
+            return all(self.has_raised(each, ends=ends) for each in group.exceptions)
         if isinstance(error, trio.EndOfChannel) and not ends:
             return False
         return any(each is error for each in self._errors)  # not each can be hashed

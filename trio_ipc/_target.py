@@ -7,10 +7,8 @@ of `typing` made of such.
 from __future__ import annotations
 
 import enum
-import functools
 import importlib
 import inspect
-import operator
 import os
 import runpy
 import sys
@@ -237,5 +235,6 @@ def find_type(described: Described) -> Any:
         return typing.Annotated[tuple(parts)]
     found = tuple(map(find_type, parts))
     if construct == "Union":
-        return functools.reduce(operator.or_, found)
-    return found[0][found[1:] if len(found) > 2 else found[1]]
+        return typing.Union[found]  # noqa: UP007 (of any number)
+    origin, *items = found
+    return origin[tuple(items) if len(items) > 1 else items[0]]

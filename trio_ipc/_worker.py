@@ -40,8 +40,11 @@ def main() -> NoReturn:
     """Run the function that the parent names, and exit with 0, 1 or `TERMINATED`."""
     # Ctrl-C in a terminal reaches the whole process group, and is the parent's affair; it cancels
     # this process with SIGTERM. A handler, unlike SIG_IGN, is not inherited by our own children.
-    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGINT, _ignore)
     sys.exit(trio.run(_serve))
+
+
+def _ignore(*_: object) -> None: ...
 
 
 async def _serve() -> int:

@@ -18,11 +18,12 @@ assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
 from . import _handles
 from ._state import State
 from ._waiting import Waiter
+from .wire import Outbound
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from .wire import Outbound, Wire
+    from .wire import Wire
 
 __all__ = ["Writing"]
 
@@ -131,19 +132,19 @@ class Writing(State):
     def _admissible(self, payload: bytes | Outbound) -> bool:
         if self.senders or self.is_gone:
             return False
-        return self.wire.can_send(0 if payload.__class__ is bytes else len(payload.handles))  # type: ignore[union-attr]
+        return self.wire.can_send(len(payload.handles) if type(payload) is Outbound else 0)
 
     def _commit(self, payload: bytes | Outbound, keep_open: bool | None) -> None:
-        if payload.__class__ is bytes:
+        if type(payload) is not Outbound:
             self.wire.commit(payload)
         else:
-            handles = payload.handles  # type: ignore[union-attr]
+            handles = payload.handles
             tokens = _handles.duplicate(handles, keep_open, self.ends)
             if self.duties is None:
                 _handles.let_go(handles, tokens, keep_open)
             else:
-                self.duties.begin(payload, tokens, keep_open)  # type: ignore[arg-type]
-            self.wire.commit(payload, tokens)  # type: ignore[arg-type]
+                self.duties.begin(payload, tokens, keep_open)
+            self.wire.commit(payload, tokens)
             self._resume_reading()
 
     def commit_first(self, payload: Outbound) -> None:
@@ -204,7 +205,7 @@ class Writing(State):
             buffers, tokens = chunk
             try:
                 if tokens:
-                    fds = array("i", [token.fd for token in tokens])  # type: ignore[attr-defined]
+                    fds = array("i", [token.fd for token in tokens])
                     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)]
                     count = self._sock.sendmsg(buffers, rights, _SEND_FLAGS)
                 elif len(buffers) == 1:
@@ -265,7 +266,7 @@ class Writing(State):
         while self.senders and not self.is_gone:
             waiter = next(iter(self.senders))
             payload = waiter.payload
-            if not self.wire.can_send(0 if payload.__class__ is bytes else len(payload.handles)):
+            if not self.wire.can_send(len(payload.handles) if type(payload) is Outbound else 0):
                 break
             if waiter is self._leader and waiter is not running:
                 self._wake_leader()

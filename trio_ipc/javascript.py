@@ -12,6 +12,10 @@ Their names are JavaScript's; import the module rather than the names::
     await child.send({"id": js.BigInt(7), "missing": js.undefined})
 """
 
+# Values of any type: what isinstance() says is a dict is of unknown keys and items.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import array

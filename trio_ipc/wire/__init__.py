@@ -11,7 +11,7 @@ the I/O. A token that is handed in here belongs to the protocol until it is hand
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, final
 
 if TYPE_CHECKING:
     from collections import deque
@@ -68,10 +68,10 @@ class Limits:
         *,
         takes_handles: bool = True,
     ) -> None:
-        self.max_buffer_size = max_buffer_size
-        self.max_message_size = max_message_size
-        self.max_handles = max_handles
-        self.takes_handles = takes_handles
+        self.max_buffer_size: float = max_buffer_size
+        self.max_message_size: int = max_message_size
+        self.max_handles: int = max_handles
+        self.takes_handles: bool = takes_handles
 
     @property
     def max_handles_taken(self) -> int:
@@ -112,6 +112,7 @@ class Limits:
                 raise ValueError(f"{name} must be between 0 and {most}")
 
 
+@final
 class Outbound:
     """A message that is encoded but needs more than its bytes: its own kind of frame, handles.
 
@@ -122,9 +123,9 @@ class Outbound:
     __slots__ = ("data", "delivery", "handles", "kind")
 
     def __init__(self, kind: int, data: bytes, handles: list[Any]) -> None:
-        self.kind = kind
-        self.data = data
-        self.handles = handles
+        self.kind: int = kind
+        self.data: bytes = data
+        self.handles: list[Any] = handles
         self.delivery: Any = None
 
 
@@ -188,12 +189,12 @@ class Wire(Protocol):
     def commit_single(self, payload: bytes | Outbound) -> bytes | None: ...
     def unwritten(self, frame: bytes, count: int) -> None: ...
     def commit_small(self, payload: bytes | Outbound) -> bool: ...
-    def commit(self, payload: bytes | Outbound, tokens: list[Token] | None = None) -> None: ...
+    def commit(self, payload: bytes | Outbound, tokens: Sequence[Token] | None = None) -> None: ...
     def end(self) -> None: ...
     def hang_up(self) -> bool: ...
     def stop(self) -> None: ...
     def has_output(self) -> bool: ...
-    def next_write(self, *, full_only: bool = False) -> tuple[list[Any], list[Token]] | None: ...
+    def next_write(self, *, full_only: bool = False) -> tuple[list[Any], Sequence[Any]] | None: ...
     def written(self, count: int) -> None: ...
     def received(self, count: int, tokens: Sequence[Token] = ()) -> None: ...
     def received_eof(self) -> None: ...

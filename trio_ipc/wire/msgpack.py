@@ -4,6 +4,9 @@ A handle becomes an extension value: its index among the descriptors of the fram
 kind, and what else its kind needs. The descriptors themselves travel beside the bytes.
 """
 
+# The methods of protocols have docstrings and no bodies.
+# pyright: reportReturnType=false
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, get_origin
@@ -65,7 +68,9 @@ class MsgpackCodec:
         self.outgoing: list[HandleDescription] = []
         self._incoming: _Incoming | None = None
         # The bytes of a message; `pop_handles` has what it contains. If it raises, call `refuse`.
-        self.encode = msgspec.msgpack.Encoder(enc_hook=self._encode_other).encode
+        self.encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder(
+            enc_hook=self._encode_other
+        ).encode
         hooks: dict[str, Any] = {"ext_hook": self._decode_ext, "dec_hook": check_handle_type}
         try:
             self._decode = msgspec.msgpack.Decoder(message_type, **hooks).decode
@@ -77,7 +82,9 @@ class MsgpackCodec:
         self.decode_batch: Callable[[Any], list[Any]] = (
             decode_batch if message_type is Any else lambda batch: decode_batch(bytes(batch))
         )
-        self.split_batch = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+        self.split_batch: Callable[[Any], list[msgspec.Raw]] = msgspec.msgpack.Decoder(
+            list[msgspec.Raw]
+        ).decode
         self._decode_call = msgspec.msgpack.Decoder(
             tuple[Any, list[Any]], ext_hook=self._decode_ext
         ).decode

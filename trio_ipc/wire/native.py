@@ -13,6 +13,8 @@ from .native_sending import Sending
 
 if TYPE_CHECKING:
     from .msgpack import MsgpackCodec
+    from .native_frames import Hello
+    from .native_receiving import Deferred
 
 __all__ = ["NativeWire"]
 
@@ -27,6 +29,10 @@ class NativeWire(Sending, Receiving):
       accepts: a further kind of frame to take from this peer, ``CALL`` or ``FAILURE``.
       handle_window: how many handles may be under way to the peer.
     """
+
+    peer: Hello
+    credit: int
+    call: Deferred | None
 
     # The peer has credit for what it may send, and needs no other answers.
     sated = False
@@ -52,8 +58,8 @@ class NativeWire(Sending, Receiving):
     _receive_grant = Sending._receive_grant
     _update_congestion = Sending._update_congestion
     _meet_limits = Sending._meet_limits
-    _pop_grant = Receiving._pop_grant
-    _drop_unread = Receiving._drop_unread
+    _pop_grant = Receiving._pop_grant  # pyright: ignore[reportAssignmentType]
+    _drop_unread = Receiving._drop_unread  # pyright: ignore[reportAssignmentType]
 
     def take_all(self) -> None:
         """Nothing holds it back."""

@@ -31,7 +31,7 @@ class Granting:
 
     def _start_granting(self) -> None:
         self.unread: deque[Any] = deque()
-        self.grants_pending = 0
+        self.grants_pending: int = 0
         # What the peer may send, as far as it knows: see `Receiving.adopt`.
         self._most_size = self.limits.max_message_size
         # What has arrived, what of it was taken, and marks between: (messages, size).
@@ -49,15 +49,15 @@ class Granting:
         """Grant what the limits say; the peer had taken ``already`` for granted."""
         window = greeting(self.limits).max_buffer_size
         self._refill = 1 if window else 0
-        self.rendezvous = not window
+        self.rendezvous: bool = not window
         self._granted = credit_of(window)
         # Until it hears of it, the peer has the credit that it took for granted.
         self._overdraft = max(0, already - self._granted)
         self._usual_grant = max(1, min(window // 2, 512)) if window >= 0 else 512
-        self.grant_at = self._usual_grant
+        self.grant_at: int = self._usual_grant
         # A frame that leaves anyway takes credit along, but not for less than this.
-        self.grant_along = max(1, self._usual_grant // 8)
-        self.starving = self._granted <= self._usual_grant
+        self.grant_along: int = max(1, self._usual_grant // 8)
+        self.starving: bool = self._granted <= self._usual_grant
 
     def _arrive(self, messages: int, size: int, handles: int = 0) -> None:
         """Account for what arrived; a peer that outruns its credit is cut off."""

@@ -58,10 +58,10 @@ class Deferred:
     def __init__(
         self, kind: int, raw: bytes, tokens: list[Token], error: Exception | None = None
     ) -> None:
-        self.kind = kind
-        self.raw = raw
-        self.tokens = tokens
-        self.error = error
+        self.kind: int = kind
+        self.raw: bytes = raw
+        self.tokens: list[Token] = tokens
+        self.error: Exception | None = error
 
 
 class Receiving(Granting):
@@ -70,13 +70,14 @@ class Receiving(Granting):
     codec: MsgpackCodec
     peer: Hello
     credit: int
+    grants_pending: int
     stopped: bool
     peer_stopped: bool
 
     def _start_receiving(self, greeted: bool, accepts: tuple[int, ...]) -> None:
-        self.greeted = greeted
+        self.greeted: bool = greeted
         self._accepts = accepts
-        self.peer_ended = False
+        self.peer_ended: bool = False
         self.failure_text: str | None = None
         self.call: Deferred | None = None
         # What the peer may send, as far as it knows: see `adopt`.

@@ -41,6 +41,8 @@ from .native_frames import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .msgpack import MsgpackCodec
 
 __all__ = ["Sending"]
@@ -67,11 +69,11 @@ class Sending:
     grant_along: int
 
     def _start_sending(self, handle_window: int) -> None:
-        self.credit = credit_of(self.peer.max_buffer_size)
-        self.unsent = 0
-        self.congested = False
-        self.ended = False
-        self.stopped = False
+        self.credit: int = credit_of(self.peer.max_buffer_size)
+        self.unsent: int = 0
+        self.congested: bool = False
+        self.ended: bool = False
+        self.stopped: bool = False
         self.peer_stopped = False
         self._largest = 0
         self._handle_window = handle_window
@@ -81,7 +83,7 @@ class Sending:
         self._parcels: list[bytes] = []
         self._parcels_size = 0
         self._parcels_tokens: list[Token] = []
-        self._queue: deque[tuple[Any, list[Token]]] = deque()
+        self._queue: deque[tuple[Any, Sequence[Token]]] = deque()
         # What was sent, what of it the peer's user has taken, and marks between: (messages, size,
         # handles) at which a message ended.
         self._sent_messages = self._sent_size = self._sent_handles = 0
@@ -193,7 +195,7 @@ class Sending:
         goes to `unwritten`.
         """
         if (
-            payload.__class__ is not bytes
+            type(payload) is Outbound
             or self.credit <= 0
             or self.congested
             or self._batch_count
@@ -224,7 +226,7 @@ class Sending:
         if (
             self.credit <= 0
             or self.congested
-            or payload.__class__ is not bytes
+            or type(payload) is Outbound
             or len(batch) + len(payload) > BATCH_SIZE
             or self._parcels
         ):
@@ -234,7 +236,7 @@ class Sending:
         self.credit -= 1
         return True
 
-    def commit(self, payload: bytes | Outbound, tokens: list[Token] | None = None) -> None:
+    def commit(self, payload: bytes | Outbound, tokens: Sequence[Token] | None = None) -> None:
         """Queue one encoded message; `can_send` was true. It will arrive, whole and in order."""
         if self.commit_small(payload):
             return
@@ -250,12 +252,12 @@ class Sending:
         if not self.commit_small(payload):
             self._commit_alone(MESSAGES, ARRAY_OF_ONE + payload, None)
 
-    def _commit_alone(self, kind: int, data: bytes, tokens: list[Token] | None) -> None:
+    def _commit_alone(self, kind: int, data: bytes, tokens: Sequence[Token] | None) -> None:
         self.credit -= 1
         self._push(kind, data, tokens)
         self._account(1, len(data), len(tokens) if tokens else 0)
 
-    def _commit_parcel(self, data: bytes, tokens: list[Token]) -> None:
+    def _commit_parcel(self, data: bytes, tokens: Sequence[Token]) -> None:
         if (
             self._batch_count
             or self._parcels_size + len(data) > BATCH_SIZE
@@ -324,7 +326,7 @@ class Sending:
         self._batch = bytearray(_PREFIX)
         self._batch_count = 0
 
-    def _push(self, kind: int, data: bytes = b"", tokens: list[Token] | None = None) -> None:
+    def _push(self, kind: int, data: bytes = b"", tokens: Sequence[Token] | None = None) -> None:
         self._seal()
         header = HEADER.pack(kind, len(tokens) if tokens else 0, self._pop_grant(), len(data))
         if len(data) < BARE_BYTES:
@@ -375,7 +377,7 @@ class Sending:
         """How many messages the peer would take now."""
         return math.inf if self.credit > UNLIMITED // 2 else max(0, self.credit)
 
-    def next_write(self, *, full_only: bool = False) -> tuple[list[Any], list[Token]] | None:
+    def next_write(self, *, full_only: bool = False) -> tuple[list[Any], Sequence[Token]] | None:
         """Buffers to write with one call, and the tokens to pass with their first byte.
 
         Nothing ever stands in front of a frame with tokens. Call `written` with the outcome.
@@ -421,5 +423,5 @@ class Sending:
         self._batch_count = self.unsent = 0
 
 
-def _is_parcel(data: bytes, tokens: list[Token]) -> bool:
+def _is_parcel(data: bytes, tokens: Sequence[Token]) -> bool:
     return len(data) < BARE_BYTES and len(tokens) <= MOST_PARCELS

@@ -65,7 +65,7 @@ class NodeWire(Sending, Receiving):
     _receive_ack = Sending._receive_ack
     _receive_nack = Sending._receive_nack
     _reply = Sending._reply
-    _weigh = Receiving._weigh
+    _weigh = Receiving._weigh  # pyright: ignore[reportAssignmentType]
 
     def want(self, receivers: int) -> None:
         """There is no credit to give."""

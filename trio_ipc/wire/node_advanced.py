@@ -5,6 +5,10 @@ the format, and the value. Versions 13 to 16 are read; 15 is written, which Node
 Deno, read. A malformed frame kills a Node peer, who decodes outside of any try block.
 """
 
+# Values of any type: what isinstance() says is a dict is of unknown keys and items.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import struct
@@ -14,10 +18,10 @@ import msgspec
 
 try:
     from v8serialize import V8SerializeError
-except ImportError as exc:
+except ImportError as _exc:
     raise ImportError(
         "serialization='advanced' needs the package v8serialize: pip install trio-ipc[advanced]"
-    ) from exc
+    ) from _exc
 
 from .. import javascript as js
 from .._errors import InvalidMessage, ProtocolError, UnsupportedHandle, UnsupportedMessage

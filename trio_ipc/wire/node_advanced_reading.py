@@ -134,8 +134,8 @@ class Reader:
 
     def __init__(self, data: Any, version: int, spare: int) -> None:
         # What a newer version writes of what we know reads like the older.
-        self.stream: Any = _Stream(data, 2, _Objects(), min(version, _LATEST))  # type: ignore[arg-type]
-        self.holes = 0
+        self.stream: Any = _Stream(data, 2, _Objects(), min(version, _LATEST))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        self.holes: int = 0
         self._spare = spare
 
     def read(self) -> Any:
@@ -376,8 +376,8 @@ def _host_object(reader: Reader) -> Any:
     if kind == 1:
         value = reader.decode_object()
     elif kind == 0:
-        view = VIEWS[stream.read_uint32()]
-        value = _make_view(view, stream.read_bytes(stream.read_uint32()))
+        number_of_view = stream.read_uint32()
+        value = _make_view(VIEWS[number_of_view], stream.read_bytes(stream.read_uint32()))
     else:
         raise ValueError("a host object of an unknown kind")
     stream.objects.replace(number, value)

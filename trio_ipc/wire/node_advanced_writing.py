@@ -5,6 +5,10 @@ of the value: a `dict` is an object and no Map, a `bytes` a Buffer. Each object 
 the order in which they begin, by which later ones refer to it.
 """
 
+# Values of any type: what isinstance() says is a dict is of unknown keys and items.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import array
@@ -67,7 +71,7 @@ class Writer:
     __slots__ = ("_is_handle", "_large", "_message", "_shift", "stream")
 
     def __init__(self, is_handle: Callable[[Any], bool], message: Any = None) -> None:
-        self.stream = WritableTagStream(bytearray(_HEAD))
+        self.stream: WritableTagStream = WritableTagStream(bytearray(_HEAD))
         self._is_handle = is_handle
         self._message = message
         self._large: list[tuple[int, memoryview]] = []
@@ -389,7 +393,7 @@ def _boxed(writer: Writer, value: js.Boxed) -> None:
     elif isinstance(inner, (int, float)):
         stream.write_tag(Tag.kNumberObject)
         stream.write_double(inner, tag=None)
-    elif isinstance(inner, str):
+    elif isinstance(inner, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         stream.write_tag(Tag.kStringObject)
         _str(writer, inner)
     else:

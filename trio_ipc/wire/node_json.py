@@ -5,6 +5,10 @@ JSON alone may leave here: a bare NaN, an empty line, or a line that isn't whole
 who parses outside of any try block.
 """
 
+# Values of any type: what isinstance() says is a dict is of unknown keys and items.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import json

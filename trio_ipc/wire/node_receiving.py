@@ -50,9 +50,9 @@ class Receiving:
 
     def _start_receiving(self, handle_window: int) -> None:
         self._handle_window = handle_window
-        self.peer_ended = False
+        self.peer_ended: bool = False
         self.unread: deque[Any] = deque()
-        self.sated = False
+        self.sated: bool = False
         self._insatiable = False
         self._stopped = False
         self._view = memoryview(bytearray(READ_SIZE))
@@ -66,7 +66,7 @@ class Receiving:
         self._most_messages = max(1, self.limits.max_buffer_size)
         self._most_bytes = max(LEAST_BYTES, self.limits.max_message_size)
         self._handles_unread = 0
-        self.accounts = Accounts(self.kinds.is_open)
+        self.accounts: Accounts = Accounts(self.kinds.is_open)
 
     def _receive_ack(self) -> None:
         raise NotImplementedError

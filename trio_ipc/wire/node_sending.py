@@ -10,7 +10,7 @@ from .._errors import MessageTooLarge, UnsupportedHandle
 from . import HandleMessage, Limits, Outbound, Token
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from .node_values import NodeCodec, NodeHandleKinds
 
@@ -37,9 +37,9 @@ class Answer:
     __slots__ = ("payload", "problem", "token")
 
     def __init__(self, payload: Outbound, token: Token, problem: str | None) -> None:
-        self.payload = payload
-        self.token = token
-        self.problem = problem
+        self.payload: Outbound = payload
+        self.token: Token = token
+        self.problem: str | None = problem
 
 
 class _OnItsWay:
@@ -69,11 +69,11 @@ class Sending:
     unread: deque[Any]
 
     def _start_sending(self) -> None:
-        self.ended = False
+        self.ended: bool = False
         self.peer_stopped = False
-        self.must_push = False
+        self.must_push: bool = False
         self.answers: deque[Answer] = deque()
-        self.unsent = 0
+        self.unsent: int = 0
         # What is being written, with the token of its first byte.
         self._writing: tuple[bytes | memoryview, Token | None] | None = None
         self._replies = bytearray()
@@ -116,7 +116,7 @@ class Sending:
 
     def commit_single(self, payload: bytes | Outbound) -> bytes | None:
         """Commit a message and return the frame to write, if nothing stands before it."""
-        if payload.__class__ is not bytes or self.has_output():
+        if type(payload) is Outbound or self.has_output():
             return None
         return payload
 
@@ -128,7 +128,7 @@ class Sending:
     def commit_small(self, payload: bytes | Outbound) -> bool:
         """Commit, if it is a small message and there is room for it; False, and nothing has
         happened, if not."""
-        if payload.__class__ is not bytes:
+        if type(payload) is Outbound:
             return False
         size = len(self._batch) + len(payload)
         if size > BATCH_SIZE or self.unsent + size > HIGH_WATER:
@@ -136,7 +136,7 @@ class Sending:
         self._batch += payload
         return True
 
-    def commit(self, payload: bytes | Outbound, tokens: list[Token] | None = None) -> None:
+    def commit(self, payload: bytes | Outbound, tokens: Sequence[Token] | None = None) -> None:
         """Queue one encoded message; `can_send` was true. It will arrive, whole and in order."""
         if self.commit_small(payload):
             return

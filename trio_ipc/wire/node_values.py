@@ -1,5 +1,8 @@
 """What both serializations of Node's protocol agree on."""
 
+# The methods of protocols have docstrings and no bodies.
+# pyright: reportReturnType=false
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -47,7 +50,7 @@ class Internal:
     __slots__ = ("members",)
 
     def __init__(self, members: dict[str, Any]) -> None:
-        self.members = members
+        self.members: dict[str, Any] = members
 
 
 class Rejected:
@@ -56,7 +59,7 @@ class Rejected:
     __slots__ = ("error",)
 
     def __init__(self, error: InvalidMessage) -> None:
-        self.error = error
+        self.error: InvalidMessage = error
 
 
 def convert(
@@ -90,7 +93,7 @@ class NodeHandleKinds(Protocol):
     def describe(self, obj: Any) -> NodeHandle | None:
         """Recognise a handle; None for what is none, `UnsupportedHandle` if it can't travel."""
 
-    def build(self, kind: object, token: Any) -> Any:
+    def build(self, kind: object, token: Any, /) -> Any:
         """Make the object of a received handle, from its ``type`` and its token."""
 
     def discard(self, obj: Any) -> None:
