@@ -1,5 +1,8 @@
-"""Each public coroutine, cancelled at each of its steps: it happened or it did not, and nothing
-is left of it either way."""
+"""Calls that are cancelled at each of their steps: they happened or they did not, and nothing is
+left of them either way.
+
+Here is what needs more than one call or a real child; each public coroutine alone, and ended in
+other ways, too, is in `test_every_coroutine`."""
 
 from __future__ import annotations
 
@@ -83,46 +86,6 @@ async def test_send_with_a_handle(max_buffer_size: int) -> None:
         assert await cancel_sweep(operation, check) > 2
 
 
-async def test_send_that_waits_for_room() -> None:
-    with open_pair(1) as (a, b):
-        sent = arrived = 0
-
-        async def operation() -> None:
-            nonlocal sent
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(drain_later)
-                await a.send(sent)
-                sent += 1
-
-        async def drain_later() -> None:
-            nonlocal arrived
-            for _ in range(3):
-                await trio.lowlevel.checkpoint()
-            assert await b.receive() == arrived
-            arrived += 1
-
-        async def check(cancelled: bool) -> None:
-            nonlocal arrived
-            while True:
-                try:
-                    assert b.receive_nowait() == arrived
-                except trio.WouldBlock:
-                    break
-                arrived += 1
-            assert arrived - sent in (0, 1)  # sent, and cancelled afterwards in the nursery
-            sent_before = a.statistics().credit
-            assert sent_before in (0, 1)
-            resync()
-
-        def resync() -> None:
-            nonlocal sent
-            sent = arrived
-
-        a.send_nowait(0)
-        sent = 1
-        await cancel_sweep(operation, check)
-
-
 async def test_send_of_a_message_that_no_kernel_takes_at_once() -> None:
     """A cancelled send never cuts a frame: what arrives is whole."""
     with open_pair(100) as (a, b):
@@ -148,43 +111,6 @@ async def test_send_of_a_message_that_no_kernel_takes_at_once() -> None:
 
 
 # receive ---------------------------------------------------------------------------------------
-
-
-async def test_receive_of_a_handle() -> None:
-    """A cancelled receive leaves the message, with its handle, for the next one."""
-    with open_pair(10) as (a, b):
-        got: list[Any] = []
-        fars: list[socket.socket] = []
-
-        async def operation() -> None:
-            stream, far = tcp_stream()
-            fars.append(far)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(send_later, stream)
-                got.append(await b.receive())
-
-        async def send_later(stream: trio.SocketStream) -> None:
-            with trio.CancelScope(shield=True):
-                for _ in range(2):
-                    await trio.lowlevel.checkpoint()
-                await a.send(stream)
-
-        async def check(cancelled: bool) -> None:
-            if not got:
-                assert cancelled
-                got.append(await b.receive())
-            with pytest.raises(trio.WouldBlock):
-                b.receive_nowait()
-            [stream] = got
-            await stream.send_all(b"alive")
-            [far] = fars
-            assert far.recv(5) == b"alive"
-            await stream.aclose()
-            far.close()
-            got.clear()
-            fars.clear()
-
-        assert await cancel_sweep(operation, check) > 2
 
 
 async def test_receive_by_many_tasks_on_one_end() -> None:
@@ -220,71 +146,6 @@ async def test_receive_by_many_tasks_on_one_end() -> None:
             got.clear()
 
         await cancel_sweep(operation, check)
-
-
-# drain, aclose ---------------------------------------------------------------------------------
-
-
-async def test_drain() -> None:
-    with open_pair(100) as (a, b):
-
-        async def operation() -> None:
-            a.send_nowait(b"x" * MANY_BYTES)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(receive)
-                await a.drain()
-
-        async def receive() -> None:
-            with trio.CancelScope(shield=True):
-                assert await b.receive() == b"x" * MANY_BYTES
-
-        async def check(cancelled: bool) -> None:
-            while True:
-                try:
-                    assert b.receive_nowait() == b"x" * MANY_BYTES
-                except trio.WouldBlock:
-                    break
-            await a.drain()
-
-        # The send waits until the sweep is in its stride: with the task that receives shielded,
-        # what the operation began is over when it is.
-        await cancel_sweep(operation, check)
-
-
-async def test_aclose() -> None:
-    """Cancelled at whatever step, it is closed."""
-    channels: list[trio_ipc.Channel[Any, Any]] = []
-
-    async def operation() -> None:
-        a, b = trio_ipc.open_channel_pair(10)
-        channels[:] = a, b
-        a.send_nowait(b"x" * MANY_BYTES)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(read_all, b)
-            await a.aclose()
-
-    async def read_all(b: trio_ipc.Channel[Any, Any]) -> None:
-        with trio.CancelScope(shield=True):
-            try:
-                async for message in b:
-                    assert message == b"x" * MANY_BYTES
-            except trio_ipc.ProtocolError as error:
-                assert "in the middle of a frame" in str(error)  # noqa: PT017
-            except trio.BrokenResourceError:
-                pass
-
-    async def check(cancelled: bool) -> None:
-        a, b = channels
-        if cancelled and a.fileno() >= 0:
-            a.close()  # it was cancelled before aclose() was called
-        with pytest.raises(trio.ClosedResourceError):
-            a.send_nowait(1)
-        assert a.fileno() == -1
-        b.close()
-
-    before = descriptors()
-    await cancel_sweep(operation, check)
-    assert descriptors() == before
 
 
 # open_child ------------------------------------------------------------------------------------
