@@ -138,6 +138,11 @@ def test_numbers(number: float, arrives: type) -> None:
     assert str(got) == str(number) or number == 5.0
 
 
+@pytest.mark.parametrize(("payload", "number"), [("5500", 0), ("55ffffffff0f", 2**32 - 1)])
+def test_unsigned_numbers_are_read_though_v8_writes_none(payload: str, number: int) -> None:
+    assert value_of(payload) == number
+
+
 # Framing -------------------------------------------------------------------------------------
 
 

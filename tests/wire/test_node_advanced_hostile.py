@@ -30,6 +30,7 @@ from .test_node_advanced import CAPTURED, framed, make, read, value_of
         "63ffffffff0f6161",
         "41" + "ff" * 50000,  # a length without an end
         "49" + "ff" * 5 + "01",
+        "49ffffffff1f",  # a number of 33 bits
         "61ffffffffff0140" + "00" + "ffffffffff01",  # longer than an array can be
         "6103490a30400103",  # an index beyond the length
         "5e00",  # a reference to nothing
