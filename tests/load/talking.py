@@ -30,6 +30,8 @@ def open_kind(
     kind: str, role: str, *args: Any, **options: Any
 ) -> AbstractAsyncContextManager[trio_ipc.ChildChannel[Any, Any]]:
     """A child of one of the `KINDS` that plays this role of `workers`, or of ``worker.js``."""
+    # On a busy machine hundreds of them take their time to exit.
+    options.setdefault("grace_period", 60)
     if kind == "function":
         return trio_ipc.open_child(getattr(workers, role), *args, **options)
     if kind == "script":

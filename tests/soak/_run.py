@@ -78,7 +78,9 @@ class Run:
         self.count_of_failures += 1
         if len(self.failures) < KEPT:
             self.failures.append(Failure(case, text))
-        self._progress.failed(f"{case}: {text.strip().rpartition(chr(10))[2].strip()}")
+        # In the traceback of a group the last lines are only frames around nothing.
+        lines = [line for each in text.splitlines() if (line := each.strip(" |+-"))]
+        self._progress.failed(": ".join([case, *lines[-1:]]))
 
     def check(self, case: str, holds: bool, text: str) -> None:
         """Something is as it should be, or is not."""

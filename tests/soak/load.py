@@ -88,7 +88,7 @@ def handles(run: Run) -> None:
 
 
 def many_children(run: Run) -> None:
-    """200 children at once, of all kinds, who all talk, and end in different ways; 10 times."""
+    """200 children at once, of all kinds, who all talk, and end in different ways; 5 times."""
 
     async def main(number: int) -> None:
         crowd = Crowd(KINDS, 20 if run.quick else 200, run.random)
@@ -97,7 +97,7 @@ def many_children(run: Run) -> None:
         for name, seen in crowd.seen.items():
             run.figure(name, seen)
 
-    for number in run.cases(quick=1, full=10):
+    for number in run.cases(quick=1, full=5):
         trio.run(main, number)
 
 
