@@ -100,6 +100,7 @@ class Work:
 MICROSECONDS = {"time": Metric("µs", 1e6)}
 MILLISECONDS = {"time": Metric("ms", 1e3)}
 THOUSANDS = {"time": Metric("k/s", 1e-3, rate=True)}
+CPU = {"cpu": Metric("µs", 1e6, title="CPU of both, each")}
 
 JAVASCRIPT = ("node-json", "node-advanced", "bun-json", "bun-advanced")
 BYTES = ("pipe-bytes", "trio-socket", "blocking")
@@ -137,7 +138,7 @@ WORKS: Mapping[str, Work] = {
         "round_trip",
         "trio_ipc",
         [*JAVASCRIPT, "pipe", *BYTES, "memory"],
-        MICROSECONDS,
+        MICROSECONDS | CPU,
         PLACES,
     ),
     "round-trip-paused": Work(
@@ -154,14 +155,14 @@ WORKS: Mapping[str, Work] = {
         "stream",
         "trio_ipc",
         [*JAVASCRIPT, "pipe", "pipe-bytes", "blocking", "memory"],
-        THOUSANDS,
+        THOUSANDS | CPU,
     ),
     "stream-awaited": Work(
         "the same, each message awaited; with Node and Bun, its callback",
         "stream_awaited",
         "trio_ipc",
         [*JAVASCRIPT, "memory"],
-        THOUSANDS,
+        THOUSANDS | CPU,
     ),
     "payload": Work(
         "bytes of this size there, and a small answer back",
@@ -272,7 +273,7 @@ WORKS: Mapping[str, Work] = {
         "round_trip",
         "with-node",
         ["node-json"],
-        MICROSECONDS,
+        MICROSECONDS | CPU,
         [
             Case(f"{label} {where}", role, cpus=cpus)
             for label, role in (("Node child,", TO_NODE), ("Node parent,", TO_TRIO))
@@ -284,7 +285,7 @@ WORKS: Mapping[str, Work] = {
         "stream",
         "with-node",
         ["node-json"],
-        THOUSANDS,
+        THOUSANDS | CPU,
         [Case("to a Node child", TO_NODE), Case("from a Node parent", TO_TRIO)],
     ),
     "node-stream-back": Work(
@@ -292,7 +293,7 @@ WORKS: Mapping[str, Work] = {
         "stream_back",
         "with-node",
         ["node-json"],
-        THOUSANDS,
+        THOUSANDS | CPU,
         [Case("from a Node child", TO_NODE), Case("to a Node parent", TO_TRIO)],
     ),
     "node-handles": Work(

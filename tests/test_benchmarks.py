@@ -121,9 +121,7 @@ def test_a_file_is_drawn_and_told_by_the_command(tmp_path: Path) -> None:
     assert {path.name for path in drawn.iterdir()} == {
         "round-trip.svg",
         "payload.svg",
-        "children-time.svg",
-        "children-cpu.svg",
-        "children-memory.svg",
+        "children.svg",
         "linearity.svg",
     }
     for path in drawn.iterdir():

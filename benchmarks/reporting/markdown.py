@@ -38,7 +38,9 @@ def _lines(results: Results) -> Iterator[str]:
     )
     yield f"({machine['effort']}). {words.explanation()}"
     for name, work in results.works():
-        columns = [(case, metric) for metric in work.metrics for case in results.cases(name)]
+        columns = [
+            (case, metric) for metric in results.metrics(name) for case in results.cases(name)
+        ]
         yield f"\n**{name}**: {work.title}.\n"
         heads = [
             words.column(case, work.metrics[metric]).replace("\n", "; ") for case, metric in columns

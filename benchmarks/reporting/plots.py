@@ -9,10 +9,10 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from ..peers.catalogue import PEERS
-from ..works import WORKS, Case, Work
+from ..works import WORKS, Case
 from . import words
 from .results import Results, Summary
 
@@ -55,15 +55,13 @@ STYLE: Any = {
 
 
 def draw(results: Results, directory: str) -> None:
-    """Write a file for each work."""
+    """Write a file for each work, and one for all that grows."""
     Path(directory).mkdir(parents=True, exist_ok=True)
     with mpl.rc_context(STYLE):
         for name, work in results.works():
-            for metric in work.metrics:
-                path = Path(directory, _file_name(name, work, metric))
-                figure = _figure(results, name, work, metric)
-                if figure is not None:
-                    _save(figure, path)
+            figure = (_curves if work.x_label else _ratios)(results, name)
+            if figure is not None:
+                _save(figure, Path(directory, f"{name}.svg"))
         linear = list(_linear_series(results))
         if linear:
             _save(_linearity(linear), Path(directory, "linearity.svg"))
@@ -73,98 +71,129 @@ def _save(figure: Figure, path: Path) -> None:
     figure.savefig(path, transparent=True, metadata={"Date": None})
 
 
-def _file_name(name: str, work: Work, metric: str) -> str:
-    return f"{name}.svg" if len(work.metrics) == 1 else f"{name}-{metric}.svg"
-
-
-def _figure(results: Results, name: str, work: Work, metric: str) -> Figure | None:
-    if not work.metrics[metric].compared:
-        return None
-    if work.x_label:
-        return _curves(results, name, work, metric)
-    return _ratios(results, name, work, metric)
-
+# Of a peer that has no such figure.
+NOTHING = Summary(1, 1, 1)
 
 # Ratios -----------------------------------------------------------------------------------------
 
 
-def _ratios(results: Results, name: str, work: Work, metric: str) -> Figure | None:
-    """A panel for each case; a bar for each peer, from one to how many times as fast we are."""
-    cases = results.cases(name)
-    rivals = [peer for peer in results.peers(name) if peer != work.ours]
-    if not rivals:
+# The title of a panel, and what its bars are called.
+Panel = tuple[str, list[tuple[str, Summary]]]
+
+
+def _ratios(results: Results, name: str) -> Figure | None:
+    """A bar for each ratio, from one to how many times as fast we are."""
+    panels = _panels(results, name)
+    if not panels:
         return None
-    figure = Figure(figsize=(4 + 2.2 * len(cases), 0.8 + 0.3 * len(rivals)))
-    panels = figure.subplots(1, len(cases), sharey=True, squeeze=False)[0]
-    for panel, case in zip(panels, cases, strict=True):
-        _bars(panel, results, name, case, metric, rivals)
-    panels[0].set_yticks(range(len(rivals)), [PEERS[peer].title for peer in rivals])
-    panels[0].invert_yaxis()
-    title = work.metrics[metric].title
-    figure.suptitle(f"{name}{': ' if title else ''}{title}, how many times as fast as …", color=INK)
+    columns = len(results.cases(name)) if len(panels) > 2 else len(panels)
+    rows, bars = len(panels) // columns, max(len(bars) for _, bars in panels)
+    figure = Figure(figsize=(2.4 + 2.2 * columns, 0.5 + rows * (0.6 + 0.26 * bars)))
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for place, (axes, (title, ratios)) in enumerate(zip(grid.flat, panels, strict=True)):
+        _bars(axes, ratios, named=place % columns == 0)
+        axes.set_ylim(bars - 0.5, -0.5)
+        axes.set_title(title, fontsize=9)
+    figure.suptitle(f"{name}: how many times as fast as …", fontsize=10, color=INK)
     return figure
 
 
-def _bars(
-    panel: Axes, results: Results, name: str, case: Case, metric: str, rivals: Sequence[str]
-) -> None:
-    highest, lowest = 1.0, 1.0
-    for row, peer in enumerate(rivals):
+def _panels(results: Results, name: str) -> list[Panel]:
+    """One for each figure and case, with a bar for each peer; for a single peer, one for each
+    figure, with a bar for each case."""
+    work = WORKS[name]
+    cases = results.cases(name)
+    metrics = [metric for metric in results.metrics(name) if work.metrics[metric].compared]
+    rivals = [peer for peer in results.peers(name) if peer != work.ours]
+
+    def ratio(metric: str, case: Case, peer: str) -> Summary:
         cell = results.cell(name, case, metric, peer)
-        if cell is None or cell.ratio is None:
+        return NOTHING if cell is None or cell.ratio is None else cell.ratio
+
+    if len(rivals) == 1:
+        [peer] = rivals
+        return [
+            (
+                work.metrics[metric].title or PEERS[peer].title,
+                [(case.label, ratio(metric, case, peer)) for case in cases],
+            )
+            for metric in metrics
+        ]
+    return [
+        (
+            words.column(case, work.metrics[metric]),
+            [(PEERS[peer].title, ratio(metric, case, peer)) for peer in rivals],
+        )
+        for metric in metrics
+        for case in cases
+        if rivals
+    ]
+
+
+def _bars(axes: Axes, ratios: Sequence[tuple[str, Summary]], named: bool) -> None:
+    for row, (_, ratio) in enumerate(ratios):
+        if ratio is NOTHING:
             continue
-        ratio = cell.ratio
-        highest, lowest = max(highest, ratio.high), min(lowest, ratio.low)
         colour = AHEAD if ratio.median >= 1 else BEHIND
-        panel.barh(row, ratio.median - 1, left=1, height=0.6, color=colour, alpha=0.75)
-        panel.plot([ratio.low, ratio.high], [row, row], color=INK, linewidth=1.5)
-        panel.annotate(
-            words.ratio(cell),
+        axes.barh(row, ratio.median - 1, left=1, height=0.6, color=colour, alpha=0.75)
+        axes.plot([ratio.low, ratio.high], [row, row], color=INK, linewidth=1.5)
+        axes.annotate(
+            f"{words.digits(ratio.median)}×",
             (max(ratio.high, 1), row),
             xytext=(4, 0),
             textcoords="offset points",
             va="center",
         )
-    panel.set_xscale("log")
-    panel.set_xlim(lowest / 1.3, highest * 2.2)
-    panel.axvline(1, color=INK, linewidth=1)
-    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
-    panel.xaxis.set_minor_formatter(NullFormatter())
-    panel.tick_params(axis="y", length=0)
-    panel.set_title(case.label, fontsize=10)
+    lowest = min(1.0, *(ratio.low for _, ratio in ratios))
+    highest = max(1.0, *(ratio.high for _, ratio in ratios))
+    axes.set_xscale("log")
+    axes.set_xlim(lowest / 1.3, highest * (highest / lowest) ** 0.4 * 1.5)
+    axes.axvline(1, color=INK, linewidth=1)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.tick_params(axis="y", length=0)
+    axes.set_yticks(range(len(ratios)), [title if named else "" for title, _ in ratios])
 
 
 # Curves -----------------------------------------------------------------------------------------
 
 
-def _curves(results: Results, name: str, work: Work, metric: str) -> Figure:
-    """Costs by size, both in powers of ten."""
-    figure = Figure(figsize=(8, 4.5))
-    axes = figure.subplots()
-    for colour, peer in zip(COLOURS, results.peers(name), strict=False):
-        points = _points(results, name, metric, peer)
-        if not points:
-            continue
-        xs = [x for x, _ in points]
-        middles = [summary.median for _, summary in points]
-        ours = peer == work.ours
-        axes.plot(
-            xs,
-            middles,
-            marker="o",
-            markersize=4,
-            color=colour,
-            linewidth=2.5 if ours else 1.2,
-            label=PEERS[peer].title,
-            zorder=3 if ours else 2,
-        )
-        lows, highs = [s.low for _, s in points], [s.high for _, s in points]
-        axes.fill_between(xs, lows, highs, color=colour, alpha=0.15, linewidth=0)
-    axes.set(xscale="log", yscale="log", xlabel=work.x_label, ylabel=work.metrics[metric].label)
-    axes.set_title(f"{name}: {work.metrics[metric].title or work.title}", fontsize=10)
-    axes.grid(True)
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+def _curves(results: Results, name: str) -> Figure:
+    """A panel for each figure: costs by size, both in powers of ten."""
+    metrics = results.metrics(name)
+    figure = Figure(figsize=(5 + 3 * len(metrics), 3.9))
+    panels = figure.subplots(1, len(metrics), squeeze=False)[0]
+    for panel, metric in zip(panels, metrics, strict=True):
+        for colour, peer in zip(COLOURS, results.peers(name), strict=False):
+            _curve(panel, results, name, metric, peer, colour)
+        shown = WORKS[name].metrics[metric]
+        panel.set(xscale="log", yscale="log", xlabel=WORKS[name].x_label, ylabel=shown.label)
+        sizes = [(case.x, case.label) for case in results.cases(name) if case.x is not None]
+        panel.set_xticks([x for x, _ in sizes], [label for _, label in sizes], rotation=45)
+        panel.xaxis.set_minor_locator(NullLocator())
+        panel.set_title(shown.title, fontsize=9)
+        panel.grid(True)
+    panels[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.suptitle(f"{name}: {WORKS[name].title}", fontsize=10, color=INK)
     return figure
+
+
+def _curve(panel: Axes, results: Results, name: str, metric: str, peer: str, colour: str) -> None:
+    points = _points(results, name, metric, peer)
+    xs = [x for x, _ in points]
+    ours = peer == WORKS[name].ours
+    panel.plot(
+        xs,
+        [summary.median for _, summary in points],
+        marker="o",
+        markersize=4,
+        color=colour,
+        linewidth=2.5 if ours else 1.2,
+        label=PEERS[peer].title,
+        zorder=3 if ours else 2,
+    )
+    lows, highs = [summary.low for _, summary in points], [summary.high for _, summary in points]
+    panel.fill_between(xs, lows, highs, color=colour, alpha=0.15, linewidth=0)
 
 
 def _points(results: Results, name: str, metric: str, peer: str) -> list[tuple[float, Summary]]:

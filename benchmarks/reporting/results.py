@@ -118,6 +118,10 @@ class Results:
         measured = {peer for work_name, *_, peer in self._costs if work_name == name}
         return [peer for peer in (work.ours, *work.rivals) if peer in measured]
 
+    def metrics(self, name: str) -> list[str]:
+        measured = {metric for work, _, metric, _ in self._costs if work == name}
+        return [metric for metric in WORKS[name].metrics if metric in measured]
+
     def cell(self, name: str, case: Case, metric: str, peer: str) -> Cell | None:
         """None where the peer has no such figure."""
         work = WORKS[name]
@@ -131,8 +135,8 @@ class Results:
         return Cell(work.metrics[metric], costs, ratios)
 
     def cells(self) -> Iterator[tuple[str, Case, str, str, Cell]]:
-        for name, work in self.works():
-            for metric in work.metrics:
+        for name, _ in self.works():
+            for metric in self.metrics(name):
                 for case in self.cases(name):
                     for peer in self.peers(name):
                         cell = self.cell(name, case, metric, peer)

@@ -28,7 +28,7 @@ def show(results: Results) -> None:
     for name, text in results.machine.items():
         console.print(f"{name + ':':13}{text}", highlight=False)
     for name, work in results.works():
-        for metrics in _tables(work):
+        for metrics in _tables(work, results.metrics(name)):
             console.print(_table(results, name, work, metrics))
     console.print(words.explanation(), highlight=False)
     for peer in sorted(results.skipped()):
@@ -39,9 +39,8 @@ def show(results: Results) -> None:
         console.print(f"  {value:5.2f}×  {place}", highlight=False)
 
 
-def _tables(work: Work) -> list[list[str]]:
+def _tables(work: Work, metrics: list[str]) -> list[list[str]]:
     """Several figures stand in one table if there is only one case of each."""
-    metrics = list(work.metrics)
     return [metrics] if len(work.cases) == 1 else [[metric] for metric in metrics]
 
 
