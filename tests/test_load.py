@@ -50,7 +50,7 @@ async def test_children_who_all_talk_and_end_at_once() -> None:
     ("kind", "before"),
     [
         ("function", False),
-        ("function", True),
+        ("script", True),
         pytest.param("json", True, marks=needs_node),
         pytest.param("advanced", False, marks=needs_node),
     ],

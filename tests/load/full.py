@@ -25,7 +25,7 @@ async def send_large_both_ways(kind: str, count: int, *, before: bool) -> None:
     """
     size = size_for(kind)
     is_native = kind in ("function", "script")
-    args = (size, count, before) if kind == "function" else (size, count)
+    args = (size, count, int(before)) if is_native else (size, count)
 
     def content(number: int) -> str | bytes:
         text = filler(number, size)

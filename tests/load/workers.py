@@ -57,7 +57,7 @@ async def return_handles(parent: Parent) -> None:
         await parent.send([inodes, token, handles])
 
 
-async def send_large(parent: Parent, size: int, count: int, before: bool) -> None:
+async def send_large(parent: Parent, size: int, count: int, before: int) -> None:
     """So many of so many bytes, while as many come; with ``before``, one before any is taken."""
     first = 0
     if before:
