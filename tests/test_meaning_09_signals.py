@@ -13,7 +13,15 @@ import trio
 import trio_ipc
 
 from . import meaning_children as children
-from .meaning_helpers import assert_reaped, open_child_aside, open_driver, script
+from .meaning_helpers import (
+    PATIENCE,
+    assert_reaped,
+    open_child_aside,
+    open_driver,
+    open_pair,
+    script,
+    settle,
+)
 
 DRIVER = """
     import os, signal, sys, trio, trio_ipc
@@ -170,6 +178,27 @@ async def test_ctrl_c_in_a_terminal_cancels_the_child_by_way_of_the_parent(
         assert sorted(said) == CANCELLED
         assert last == "interrupted"
         assert await process.wait() == 0
+
+
+def test_ctrl_c_comes_out_bare_of_a_wait_for_the_kernel() -> None:
+    """Outside of a scope, who waits for room looks for what the peer says, too: in two tasks."""
+    large = bytes(4_000_000)
+
+    @trio.lowlevel.enable_ki_protection
+    async def interrupt() -> None:
+        await settle()
+        signal.raise_signal(signal.SIGINT)
+
+    async def main() -> None:
+        with trio.fail_after(PATIENCE), open_pair() as (a, b):
+            a.send_nowait(large)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(interrupt)
+                with pytest.raises(KeyboardInterrupt):
+                    await a.drain()
+            assert await b.receive() == large
+
+    trio.run(main)
 
 
 async def test_a_function_childs_own_children_do_not_ignore_ctrl_c() -> None:
