@@ -188,9 +188,9 @@ class Connection(Writing):
             self._update_clear()
 
     def _follow_up(self) -> None:
+        assert self.duties is not None  # the native protocol answers nothing
         self.wire.must_push = False
-        if self.duties is not None:
-            self.duties.follow_up()
+        self.duties.follow_up()
         if self.wire.has_output() or self.wire.ended or self.drainers:
             self.push()
 
@@ -332,14 +332,13 @@ class Connection(Writing):
         self.wire.close()
         if self.duties is not None:
             self.duties.forget()
-        if self._sock.fileno() >= 0:
-            try:
-                trio.lowlevel.notify_closing(self._sock)
-            except RuntimeError:
-                pass  # outside of trio.run nobody can be waiting
-            if not moved:
-                self._empty()
-            self._sock.close()
+        try:
+            trio.lowlevel.notify_closing(self._sock)
+        except RuntimeError:
+            pass  # outside of trio.run nobody can be waiting
+        if not moved:
+            self._empty()
+        self._sock.close()
         self._end_fast()
         self._wake_writer()
         self._complete_all(self.receivers, self.receive_error)

@@ -54,8 +54,7 @@ class Descriptor:
 
     def sent(self) -> None:
         """The kernel has a reference of its own now."""
-        if self.fd >= 0:
-            os.close(self.release())
+        os.close(self.release())
 
     def close(self) -> None:
         """Close it, whatever it is, without ever waiting for it."""
@@ -78,7 +77,7 @@ def _close_at_once(sock: socket.socket | trio.socket.SocketType) -> None:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\0" * 8)
     except OSError:
-        pass  # not every family has it, and what does not linger does not block
+        pass  # it is closed already, or of a family that does not linger
     sock.close()
 
 

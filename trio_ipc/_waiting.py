@@ -245,12 +245,11 @@ class Waiting:
     def _promote(self) -> None:
         """The leader has left: the next one is whoever can use what it reads itself."""
         if self._followers and not self.is_gone:
-            for queue in (self.receivers, self.unanswered, self.senders, self.drainers):
-                for waiter in queue:
-                    if waiter.parked:
-                        self._leader = waiter
-                        self._reschedule(waiter)
-                        return
+            queues = self.receivers, self.unanswered, self.senders, self.drainers
+            # Who waits without having led is parked.
+            self._leader = next(waiter for queue in queues for waiter in queue)
+            self._reschedule(self._leader)
+            return
         if self.reader_in_line is not None:
             task, self.reader_in_line = self.reader_in_line, None
             trio.lowlevel.reschedule(task)
