@@ -34,6 +34,7 @@ from .handle_kinds import (
     typed_pair,
 )
 from .handle_workers import read_exactly
+from .meaning_helpers import open_raw_peer
 
 # Not received -----------------------------------------------------------------------------------
 
@@ -100,6 +101,17 @@ async def test_a_client_sees_the_end_of_a_connection_that_was_not_written() -> N
         assert not is_open(stream)
         a.close()  # without a scope, nobody writes the rest: see its documentation
         assert await sees_end(client)
+
+
+async def test_a_client_sees_the_end_of_a_connection_whose_write_has_failed() -> None:
+    with stream_and_client() as (stream, client), open_raw_peer(100) as (channel, raw):
+        while not channel.statistics().bytes_unsent:
+            channel.send_nowait(bytes(100_000))
+        channel.send_nowait(stream)
+        raw.shutdown(socket.SHUT_RD)
+        with pytest.raises(trio.BrokenResourceError):
+            await channel.drain()
+        assert await sees_end(client)  # though the channel is not closed
 
 
 async def test_a_client_sees_the_end_of_a_connection_that_a_child_did_not_receive() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -408,3 +409,18 @@ async def test_what_a_child_sent_before_it_went_can_still_be_received(tmp_path: 
         await child.process.wait()
         await settle(0.05)
         assert [number for number, _ in await receive_all(child)] == list(range(500))
+
+
+async def test_a_drain_does_not_return_after_what_was_sent_is_lost(tmp_path: Path) -> None:
+    """Though it is not known yet what became of the peer."""
+    source = "os.read(0, 1); sock.shutdown(socket.SHUT_WR); time.sleep(1000)"
+    command = raw_script(tmp_path, source)
+    async with trio_ipc.open_child(command, stdin=subprocess.PIPE, grace_period=0) as child:
+        assert child.process.stdin is not None
+        while not child.statistics().bytes_unsent:
+            await child.send(bytes(100_000))
+        async with child.process.stdin as stdin:
+            await stdin.send_all(b"x")
+        await child._connection.gone.wait()
+        with pytest.raises(trio.BrokenResourceError):
+            await child.drain()

@@ -269,6 +269,20 @@ class Unhashable(Exception):
     what: str
 
 
+async def test_a_child_that_fails_because_we_cut_it_off_has_not_failed(tmp_path: Path) -> None:
+    source = """
+        sock.sendall(b"this is no frame")
+        while sock.recv(1000):
+            pass
+        os._exit(1)
+    """
+    async with trio_ipc.open_child(raw_script(tmp_path, source)) as child:
+        with pytest.raises(trio_ipc.ProtocolError):
+            await child.receive()
+        await child.process.wait()
+    assert_reaped(child.process, 1)
+
+
 async def test_exceptions_that_can_not_be_hashed_are_exceptions_too() -> None:
     own = Unhashable("the body's")
     with pytest.raises(Unhashable) as caught:

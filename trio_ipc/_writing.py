@@ -307,12 +307,19 @@ class Writing(State):
             self._update_clear()
 
     async def wait_drained(self, owner: object) -> None:
-        """Wait until the kernel has taken all that is committed. A checkpoint."""
+        """Wait until the kernel has taken all that is committed. A checkpoint.
+
+        Raises:
+          trio.BrokenResourceError: it never will.
+        """
         self.push()
-        if self.wire.has_output():
+        if self.wire.has_output() or self.is_gone:  # with what may have been lost
             await self.wait(Waiter(owner), self.drainers)
-        else:
-            await trio.lowlevel.checkpoint()
+            return
+        await trio.lowlevel.checkpoint()
+        error = self.send_error() if self._is_mute else None
+        if error is not None:  # just now, in this push
+            raise error
 
     async def wait_answer(self, waiter: Waiter) -> None:
         """Wait until `complete_answer`. A checkpoint.
