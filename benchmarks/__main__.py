@@ -63,7 +63,7 @@ def _list() -> None:
         cases = ", ".join(case.label for case in work.cases if case.label)
         if cases:
             print(f"{'':18}  at {cases}")
-        print(f"{'':18}  by {', '.join(PEERS[peer].title for peer in (work.ours, *work.rivals))}")
+        print(f"{'':18}  by {'; '.join(PEERS[peer].title for peer in (work.ours, *work.rivals))}")
     print("\nPeers, and how each does it:")
     for peer in PEERS.values():
         missing = peer.missing()
@@ -87,9 +87,9 @@ def _report(options: argparse.Namespace) -> None:
     if options.table is None:
         terminal.show(results)
     elif options.table == "-":
-        print(markdown.text(results))
+        print(markdown.text(results, options.plot))
     else:
-        markdown.replace_in(options.table, results)
+        markdown.replace_in(options.table, results, options.plot)
 
 
 def _measure(names: Sequence[str], quick: bool) -> Results:
