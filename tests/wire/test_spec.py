@@ -110,12 +110,13 @@ async def test_a_child_echoes_handles(null: io.BufferedReader) -> None:
         message, handle = await child.receive()
         assert message == "a pair"
 
-        for _ in range(8):
-            child.send_nowait([null])  # together in one frame
-        others = [(await child.receive())[0] for _ in range(8)]
+        for number in range(8):
+            child.send_nowait([number, null])  # together in one frame
+        others = [await child.receive() for _ in range(8)]
+        assert [number for number, _ in others] == list(range(8))
         await child.send("which kinds?")
         assert {*"HMWP"} <= {*await child.receive()}
-    for each in (second, handle, *others):
+    for each in (second, handle, *(each for _, each in others)):
         assert is_null(each.fileno())
         each.close()
 
