@@ -1,7 +1,7 @@
 """Another implementation of the native protocol, written from docs/wire_format.md alone.
 
 It blocks, grants each credit when the message is taken, and gives handles as they are on the wire:
-a descriptor and a kind. It shares no code with the library.
+a descriptor, a kind, and what stands behind it. It shares no code with the library.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ import msgspec
 
 HEADER = struct.Struct("!BBHI")
 HANDLE = -42
+CHANNEL = 7
 UNLIMITED = 1 << 62
 
 
 class Handle:
     """A descriptor in a message, and the number of its kind."""
 
-    def __init__(self, fd: int, kind: int) -> None:
+    def __init__(self, fd: int, kind: int, more: bytes = b"") -> None:
         self.fd = fd
         self.kind = kind
+        self.more = more
 
 
 def claim_socket() -> socket.socket:
@@ -174,7 +176,7 @@ def encode(message: Any, fds: list[int]) -> bytes:
     def mention(handle: Handle) -> msgspec.msgpack.Ext:
         if handle not in known:
             known.append(handle)
-        return msgspec.msgpack.Ext(HANDLE, bytes((known.index(handle), handle.kind)))
+        return msgspec.msgpack.Ext(HANDLE, bytes((known.index(handle), handle.kind)) + handle.more)
 
     body = msgspec.msgpack.encode(message, enc_hook=mention)
     fds += [handle.fd for handle in known]
@@ -186,12 +188,23 @@ def decode(body: Any, fds: list[int]) -> Any:
 
     def build(code: int, data: memoryview) -> Handle:
         assert code == HANDLE
-        index, kind = data
-        return handles.setdefault(index, Handle(fds[index], kind))
+        index, kind = data[:2]
+        return handles.setdefault(index, Handle(fds[index], kind, bytes(data[2:])))
 
     value = msgspec.msgpack.decode(body, ext_hook=build)
     assert len(handles) == len(fds)
     return value
+
+
+def adopt(handle: Handle) -> Peer:
+    """Go on with one end of a channel that has moved here."""
+    assert handle.kind == CHANNEL
+    buffer, _, _, _, (credit, *_) = msgspec.msgpack.decode(handle.more)
+    peer = Peer(socket.socket(fileno=handle.fd))
+    peer.kinds = "H"  # nobody greets on it
+    peer.buffer = buffer
+    peer.credit = credit
+    return peer
 
 
 def echo() -> None:
@@ -207,6 +220,11 @@ def echo() -> None:
                 message = peer.kinds
             if isinstance(message, bytes):
                 peer.send_bytes(message)
+            elif isinstance(message, Handle):
+                moved = adopt(message)
+                moved.send(moved.receive())
+                moved.write("E")
+                moved.sock.close()
             elif isinstance(message, tuple):
                 peer.send_pair(*message)
             else:

@@ -121,6 +121,16 @@ async def test_a_child_echoes_handles(null: io.BufferedReader) -> None:
         each.close()
 
 
+async def test_a_child_takes_over_a_channel() -> None:
+    first, second = trio_ipc.open_channel_pair(1)
+    async with first, second, open_echo() as child:
+        await first.send("before it moved")
+        await child.send(second)
+        assert await first.receive() == "before it moved"
+        with pytest.raises(trio.EndOfChannel):
+            await first.receive()
+
+
 # The parent goes by the page ------------------------------------------------------------------
 
 
