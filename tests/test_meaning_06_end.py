@@ -3,6 +3,7 @@ more is told so; and a peer that goes away without a goodbye is told from one th
 
 from __future__ import annotations
 
+import errno
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import trio
 import trio_ipc
 
 from . import meaning_children as children
+from .failing_calls import Fault, failing
 from .meaning_helpers import (
     MANY_BYTES,
     ONE_MESSAGE,
@@ -424,3 +426,12 @@ async def test_a_drain_does_not_return_after_what_was_sent_is_lost(tmp_path: Pat
         await child._connection.gone.wait()
         with pytest.raises(trio.BrokenResourceError):
             await child.drain()
+
+
+async def test_after_a_write_that_failed_the_peer_sees_the_end() -> None:
+    """Though the channel stays open, because there may be something to receive."""
+    with failing(Fault("send", 1, errno.EPERM)), open_raw_peer() as (channel, raw):
+        channel.send_nowait("x")
+        with pytest.raises(trio.BrokenResourceError):
+            channel.send_nowait("x")
+        assert raw.recv(1000) == b""
