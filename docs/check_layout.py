@@ -68,7 +68,7 @@ def main(browser: str = "chromium") -> str | int:
         options += ["--disable-background-networking", "--virtual-time-budget=300000"]
         page = f"http://127.0.0.1:{server.server_port}/look"
         command = [browser, *options, "--dump-dom", page]
-        shown = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+        shown = subprocess.check_output(command, stderr=subprocess.DEVNULL, text=True)
         server.shutdown()
     result = re.search(r"<pre>(\[.*\])</pre>", shown)
     if result is None:
