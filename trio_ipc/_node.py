@@ -200,9 +200,8 @@ class Duties:
 
     async def _watch_sockets(self) -> None:
         while True:
+            await self._asked.wait()
             self._asked = trio.Event()
-            if not self._wire.accounts.closing:
-                await self._asked.wait()
             while self._wire.accounts.closing:
                 await trio.sleep(ACCOUNTING_INTERVAL)
                 self._wire.settle_accounts()
