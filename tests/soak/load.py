@@ -118,15 +118,15 @@ def both_full(run: Run) -> None:
 
 
 def hostile_beside(run: Run) -> None:
-    """A hostile child of each sort beside ten good ones, who exchange 2,000 messages each."""
+    """A hostile child of each sort beside ten good ones, who exchange 300 messages each; twice."""
 
     async def main() -> None:
         async with AsyncExitStack() as stack:
             party = await open_party(stack, 3 if run.quick else 10)
-            for number in run.cases(quick=len(GUESTS), full=5 * len(GUESTS)):
+            for number in run.cases(quick=len(GUESTS), full=2 * len(GUESTS)):
                 guest = GUESTS[number % len(GUESTS)]
                 with run.case(str(guest)), trio.fail_after(LIMIT):
-                    await party.endure(guest, 100 if run.quick else 2000)
+                    await party.endure(guest, 100 if run.quick else 300)
         for name, seen in party.seen.items():
             run.figure(name, seen)
 
