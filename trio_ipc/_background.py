@@ -6,6 +6,7 @@ for what the kernel did not take at once, the reader for when nobody waits.
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -13,17 +14,21 @@ import trio
 
 assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
 
+from ._idle import Idle
 from ._waiting import Patience
 
 if TYPE_CHECKING:
     from ._connection import Connection
 
-__all__ = ["Background"]
+__all__ = ["CREDIT", "GATHERING", "Background"]
 
 # Seconds without a reader after which the background reader takes the lead.
 QUIET: Final = 0.01
-# Seconds that credit, or a message in a stream, may wait for what takes it along.
-DELAY: Final = 0.001
+# Seconds that a message in a stream may wait for the next ones.
+GATHERING: Final = 0.001
+# Seconds that credit may wait for a frame that takes it along. Nobody waits for it: whoever runs
+# short of credit gets it at once. To send and to take in a grant costs more than a message.
+CREDIT: Final = 0.01
 
 
 class Background:
@@ -33,7 +38,9 @@ class Background:
         self._connection = connection
         connection.background = self
         self._writer: trio.lowlevel.Task | None = None
-        self._timer_runs = False
+        # Seconds within which there is something to write.
+        self._delay = math.inf
+        self._idle: Idle | None = None
         self._patience = Patience()
 
     # The writer -----------------------------------------------------------------------------
@@ -48,11 +55,13 @@ class Background:
                     await connection.wait_for_room()
                 connection.admit()
                 if not connection.blocked and not await self._work_comes():
-                    self._timer_runs = False
+                    self._delay = math.inf
                     connection.grant()
         finally:
             connection.background = None
             connection.uncork()
+            if self._idle is not None:
+                self._idle.leave(connection.push)
 
     async def _look_for_room(self) -> bool:
         # The kernel says that there is room when three quarters of its buffer are free. Until
@@ -70,8 +79,7 @@ class Background:
 
     async def _work_comes(self) -> bool:
         """Park until `wake_writer`; False if that did not come before the time was up."""
-        deadline = trio.current_time() + DELAY if self._timer_runs else float("inf")
-        with trio.CancelScope(deadline=deadline):
+        with trio.CancelScope(deadline=trio.current_time() + self._delay):
 
             def abort(_: object) -> trio.lowlevel.Abort:
                 self._writer = None
@@ -87,11 +95,22 @@ class Background:
             task, self._writer = self._writer, None
             trio.lowlevel.reschedule(task)
 
-    def work_soon(self) -> None:
+    def work_within(self, delay: float) -> None:
         """Credit is due, or a message gathered: write it, unless something takes it along."""
-        if not self._timer_runs:
-            self._timer_runs = True
+        if delay < self._delay:
+            self._delay = delay
             self.wake_writer()
+
+    def gather(self) -> None:
+        """A message with handles waits for the next ones: write it when no task can send more.
+
+        For small messages that would cost too much: each turn of the event loop asks.
+        """
+        self.work_within(CREDIT)  # at the latest, if the event loop is never idle
+        if self._idle is None:
+            self._idle = Idle.of_this_run()
+            self._idle.enter()
+        self._idle.call(self._connection.push)
 
     # The reader -----------------------------------------------------------------------------
 

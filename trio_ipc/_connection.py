@@ -22,6 +22,7 @@ import trio
 assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
 
 from . import _handles
+from ._background import CREDIT
 from ._errors import ProtocolError
 from ._waiting import Waiter
 from ._writing import Writing
@@ -244,7 +245,7 @@ class Connection(Writing):
             self.grant()
         elif self.background is not None:
             if due > 0:
-                self.background.work_soon()
+                self.background.work_within(CREDIT)
         elif due > 0 and self.wire.needs_grant():
             self.grant()
 

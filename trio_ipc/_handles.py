@@ -35,6 +35,7 @@ __all__ = [
     "duplicate",
     "let_go",
     "register_channel",
+    "take",
 ]
 
 
@@ -227,6 +228,21 @@ def duplicate(
     return descriptors
 
 
+def take(
+    handles: list[Handle], keep_open: bool | None, own_ends: frozenset[tuple[int, int]]
+) -> list[Descriptor]:
+    """`duplicate` and `let_go` in one step, which for a stream that moves needs no duplicate."""
+    if len(handles) == 1 and handles[0].code == STREAM and not keep_open:
+        sock = handles[0].obj.socket
+        _check_open(handles[0].obj, sock.fileno())
+        _refuse_own_end(sock.fileno(), own_ends)
+        trio.lowlevel.notify_closing(sock)
+        return [Descriptor(sock.detach())]
+    descriptors = duplicate(handles, keep_open, own_ends)
+    let_go(handles, descriptors, keep_open)
+    return descriptors
+
+
 def let_go(handles: list[Handle], descriptors: list[Descriptor], keep_open: bool | None) -> None:
     """The library owns them now: close the objects that move."""
     for handle, descriptor in zip(handles, descriptors, strict=True):
@@ -245,17 +261,20 @@ def _duplicate(handle: Handle, own_ends: frozenset[tuple[int, int]]) -> Descript
     _check_open(obj, number)
     descriptor = Descriptor(fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 3))
     try:
-        status = os.fstat(descriptor.fd)
+        _refuse_own_end(descriptor.fd, own_ends)
     except BaseException:
         descriptor.close()
         raise
+    return descriptor
+
+
+def _refuse_own_end(fd: int, own_ends: frozenset[tuple[int, int]]) -> None:
+    status = os.fstat(fd)
     if (status.st_dev, status.st_ino) in own_ends:
-        descriptor.close()
         raise UnsupportedHandle(
             "this is an end of the channel it would travel through: the peer would never see"
             " the channel close"
         )
-    return descriptor
 
 
 def _describe_again(handle: Handle) -> Handle:

@@ -16,6 +16,7 @@ if sys.version_info < (3, 11):
 assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
 
 from . import _handles
+from ._background import GATHERING
 from ._state import State
 from ._waiting import Waiter
 from .wire import Outbound
@@ -61,7 +62,7 @@ class Writing(State):
         self.clear = False
         self.corked = False
         # Awaited sends since a message came the other way.
-        self._streak = 0
+        self.streak = 0
         self._out_of_room = False
         # A write has failed.
         self._is_mute = False
@@ -98,25 +99,38 @@ class Writing(State):
     def send_soon(self, payload: bytes | Outbound, keep_open: bool | None) -> bool:
         """Like `send_now`, but in a stream that goes only one way, one write serves several.
 
-        What is gathered leaves with the next few messages, before any task waits here, and at
-        the latest when the background writer's credit timer runs out.
+        What is gathered leaves with the next few messages, before any task waits here, and else
+        after `GATHERING` seconds, or when no task can send more.
         """
-        self._streak += 1
-        if self._streak > STREAM and self.clear and self.wire.commit_small(payload):
-            if self._streak % GATHER == 0 or self.background is None:
-                self.push()
+        self.streak += 1
+        background = self.background
+        if self.streak > STREAM and self.clear and background is not None:
+            if self.wire.commit_small(payload):
+                background.work_within(GATHERING)
+            elif self._gathers(payload):
+                self._commit(payload, keep_open)
+                background.gather()
             else:
-                self.background.work_soon()
+                return self._send_at_once(payload, keep_open)
+            if self.streak % GATHER == 0:
+                self.push()
             return True
+        return self._send_at_once(payload, keep_open)
+
+    def _gathers(self, payload: bytes | Outbound) -> bool:
+        # Towards Node, one handle may be under way at a time.
+        return payload.__class__ is not bytes and self.duties is None and self._admissible(payload)
+
+    def _send_at_once(self, payload: bytes | Outbound, keep_open: bool | None) -> bool:
         sent = self.send_now(payload, keep_open)
         if sent and self.corked:
             self.push()
         return sent
 
     def _end_streak(self) -> None:
-        if self._streak > STREAM:
+        if self.streak > STREAM:
             self.push()
-        self._streak = 0
+        self.streak = 0
 
     def _write_frame(self, frame: bytes) -> None:
         try:
@@ -139,10 +153,10 @@ class Writing(State):
             self.wire.commit(payload)
         else:
             handles = payload.handles
-            tokens = _handles.duplicate(handles, keep_open, self.ends)
             if self.duties is None:
-                _handles.let_go(handles, tokens, keep_open)
+                tokens = _handles.take(handles, keep_open, self.ends)
             else:
+                tokens = _handles.duplicate(handles, keep_open, self.ends)
                 self.duties.begin(payload, tokens, keep_open)
             self.wire.commit(payload, tokens)
             self._resume_reading()
