@@ -78,6 +78,8 @@ def _report(options: argparse.Namespace) -> None:
         results = Results.load(options.source)
     else:
         results = _measure(options.only or list(WORKS), options.quick)
+    if not results:
+        return
     if options.json:
         results.save(options.json)
     if options.plot:
@@ -93,7 +95,7 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _measure(names: Sequence[str], quick: bool) -> Results:
-    """One case after the other: each has its contestants run in turns."""
+    """One case after the other, until Ctrl-C: each has its contestants run in turns."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -116,11 +118,15 @@ def _measure(names: Sequence[str], quick: bool) -> Results:
             if case.quick or not quick
         ]
         progress.update(task, total=sum(len(turns) for *_, turns in all_turns))
-        for name, case, turns in all_turns:
-            progress.update(task, description=f"{name} {case.label}")
-            if not progress.console.is_terminal:
-                progress.console.print(f"{name} {case.label}")
-            results.add(name, case, turns.take())
+        try:
+            for name, case, turns in all_turns:
+                progress.update(task, description=f"{name} {case.label}")
+                if not progress.console.is_terminal:
+                    progress.console.print(f"{name} {case.label}")
+                results.add(name, case, turns.take())
+        except KeyboardInterrupt:
+            progress.console.print("stopped: this is what came out so far")
+            results.machine["effort"] += ", stopped"
     return results
 
 

@@ -70,6 +70,9 @@ class Results:
         self._suite: list[pyperf.Benchmark] = []
         self._costs: dict[tuple[str, str, str, str], list[float]] = {}
 
+    def __bool__(self) -> bool:
+        return bool(self._costs)
+
     def add(self, name: str, case: Case, samples: Samples) -> None:
         for (metric, peer), generations in samples.items():
             key = {"work": name, "case": case.label or "-", "metric": metric, "peer": peer}
