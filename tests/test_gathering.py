@@ -14,6 +14,7 @@ import trio.testing
 
 import trio_ipc
 from trio_ipc import _idle, _writing
+from trio_ipc.wire import native_frames
 
 MANY = _writing.STREAM + _writing.GATHER // 2
 
@@ -106,6 +107,20 @@ async def test_a_task_that_waits_in_a_stream_which_moves_is_told() -> None:
             with here:
                 here.sendall(b"there")
                 assert await child.receive() == "there"
+
+
+async def read_all(parent: trio_ipc.Channel) -> None:
+    async for _ in parent:
+        pass
+
+
+async def test_a_large_message_does_not_wait_for_the_next_one() -> None:
+    with trio.fail_after(60):
+        async with trio_ipc.open_child(read_all) as child:
+            for _ in range(MANY):
+                await child.send(bytes(native_frames.BARE_BYTES))
+                assert not child._connection.wire.has_output()
+                await child.drain()
 
 
 # Idle --------------------------------------------------------------------------------------------

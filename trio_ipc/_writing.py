@@ -107,7 +107,7 @@ class Writing(State):
         if self.streak > STREAM and self.clear and background is not None:
             if self.wire.commit_small(payload):
                 background.work_within(GATHERING)
-            elif self._gathers(payload):
+            elif self._may_gather(payload):
                 self._commit(payload, keep_open)
                 background.gather()
             else:
@@ -117,9 +117,14 @@ class Writing(State):
             return True
         return self._send_at_once(payload, keep_open)
 
-    def _gathers(self, payload: bytes | Outbound) -> bool:
-        # Towards Node, one handle may be under way at a time.
-        return payload.__class__ is not bytes and self.duties is None and self._admissible(payload)
+    def _may_gather(self, payload: bytes | Outbound) -> bool:
+        # Large messages would only wait. Towards Node, one handle may be under way at a time.
+        return (
+            type(payload) is not bytes
+            and bool(payload.handles)
+            and self.duties is None
+            and self._admissible(payload)
+        )
 
     def _send_at_once(self, payload: bytes | Outbound, keep_open: bool | None) -> bool:
         sent = self.send_now(payload, keep_open)
