@@ -119,12 +119,9 @@ class Writing(State):
 
     def _may_gather(self, payload: bytes | Outbound) -> bool:
         # Large messages would only wait. Towards Node, one handle may be under way at a time.
-        return (
-            type(payload) is not bytes
-            and bool(payload.handles)
-            and self.duties is None
-            and self._admissible(payload)
-        )
+        if isinstance(payload, bytes) or not payload.handles or self.duties is not None:
+            return False
+        return self._admissible(payload)
 
     def _send_at_once(self, payload: bytes | Outbound, keep_open: bool | None) -> bool:
         sent = self.send_now(payload, keep_open)
