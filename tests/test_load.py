@@ -87,8 +87,9 @@ async def test_what_lives_on_holds_no_more_than_before() -> None:
         assert not growth(before, await household.take_stock_after(before))
 
 
-async def test_a_handle_that_somebody_keeps_is_noticed() -> None:
+async def test_a_handle_that_somebody_keeps_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a life whose child is gone, and whose handle is not."""
+    monkeypatch.setattr("tests.load.talking.PATIENCE", 0.01)
     near, far = trio_ipc.open_channel_pair(10)
     with near, far:
         talk = Conversation(near, "function", handles=1)
@@ -97,7 +98,7 @@ async def test_a_handle_that_somebody_keeps_is_noticed() -> None:
             try:
                 await talk._say(1)
                 kept = (await far.receive())[-1]
-                talk.close()
+                await talk.see_off()
             finally:
                 if kept is not None:
                     await kept.aclose()

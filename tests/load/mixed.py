@@ -84,7 +84,7 @@ async def live(life: Life, chance: random.Random) -> Counter[str]:
             _, others = group.split(NEWS)
             if others is not None:
                 raise others from None
-    talks[0].close()
+    await talks[0].see_off()
     status = children[0].process.returncode
     # One that ends while it is talked to has a second to exit, before it is helped along.
     late = (-signal.SIGTERM,) if life.middle else ()

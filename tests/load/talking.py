@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections import Counter
 from contextlib import AbstractAsyncContextManager
@@ -18,6 +19,8 @@ from . import workers
 from .words import Sum, inode_of, message_of
 
 HERE = Path(__file__).parent
+# Seconds that what nobody has any more may take to be closed.
+PATIENCE = 30
 KINDS = ("function", "script", "json", "advanced")
 _JS_ROLES = {
     "send_back": "sendBack",
@@ -91,22 +94,24 @@ class Conversation:
         if self.heard.count < count:
             await self._is_heard.wait()
 
-    def close(self) -> None:
+    async def see_off(self) -> None:
         """When the channel is closed and the child gone: nobody has what was away.
+
+        The kernel may take a moment to close what was in the queue of a process that was killed,
+        and a process that is just being spawned has a copy of everything until it is executed.
 
         Raises:
           AssertionError: somebody still has one of the handles.
         """
         left: list[int] = []
-        for number, (near, _) in self._away.items():
-            with near:
-                try:
+        while self._away:
+            number, (near, _) = self._away.popitem()
+            with near, trio.move_on_after(PATIENCE) as scope:
+                await trio.lowlevel.wait_readable(near)
+                with contextlib.suppress(ConnectionResetError):  # it was written to, and not read
                     assert near.recv(1) == b""
-                except BlockingIOError:
-                    left.append(number)
-                except ConnectionResetError:
-                    pass  # what the child had written to it was never read
-        self._away.clear()
+            if scope.cancelled_caught:
+                left.append(number)
         assert not left, f"somebody has the handles of {left}"
 
     async def _say(self, goal: int) -> None:
