@@ -141,3 +141,45 @@ async def test_patience_comes_back_when_it_pays_again() -> None:
     assert waits > 10
     patience.found()
     assert patience.looks() > 0
+
+
+# Stepping aside ----------------------------------------------------------------------------------
+
+
+def step_aside(patience: _waiting.Patience, turn: float) -> bool | None:
+    """Whether it did, with somebody else taking a turn of so many seconds; None if it stayed."""
+    with pytest.MonkeyPatch.context() as patch:
+        yields: list[None] = []
+        clock = iter([10.0, 10.0 + turn])
+        patch.setattr(_waiting.os, "sched_yield", lambda: yields.append(None))
+        patch.setattr(_waiting.time, "perf_counter", lambda: next(clock))
+        answered = patience.step_aside()
+    return answered if yields else None
+
+
+SHORT = (_waiting.SHORTEST_TURN + _waiting.LONGEST_TURN) / 2
+LONG = 2 * _waiting.LONGEST_TURN
+
+
+def test_who_steps_aside_for_a_peer_goes_on_doing_so() -> None:
+    patience = _waiting.Patience()
+    assert [step_aside(patience, SHORT) for _ in range(100)] == [True] * 100
+
+
+def test_who_steps_aside_for_a_long_turn_stays_for_ever_more_waits() -> None:
+    patience = _waiting.Patience()
+    for stays in (1, 3, 7, 15, 31, 63, 127, 255, 511, 1023, 1023):
+        assert step_aside(patience, LONG) is True  # and whatever that was, something may be there
+        assert [step_aside(patience, SHORT) for _ in range(stays)] == [None] * stays
+    assert step_aside(patience, SHORT) is True
+    assert [step_aside(patience, SHORT) for _ in range(511)] == [None] * 511
+
+
+def test_who_steps_aside_for_nobody_stays_for_a_few_waits() -> None:
+    patience = _waiting.Patience()
+    for stays in (*range(1, 16), 15, 15):
+        assert step_aside(patience, 0) is False
+        assert [step_aside(patience, SHORT) for _ in range(stays)] == [None] * stays
+    for stays in (7, 3, 1, 0, 0):
+        assert step_aside(patience, SHORT) is True
+        assert [step_aside(patience, SHORT) for _ in range(stays)] == [None] * stays

@@ -16,13 +16,16 @@ keeps a message from being lost when a task is cancelled:
 
 Before it parks, a leader looks again after each of a few checkpoints: arming epoll and being woken
 by it costs more than several of those. Where that does not pay, because the peer takes its time or
-needs this very CPU, it notices, and does not look for a while: see `Patience`.
+needs this very CPU, it notices, and does not look for a while. A peer that waits for this CPU is
+let through first. `Patience` learns what pays.
 """
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
+import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,6 +46,12 @@ MOST_SKIPS: Final = 127
 # us meanwhile. A peer that gets its turn only then has been waiting for us to stop looking.
 SAMPLE: Final = 16
 MOST_PREEMPTIONS: Final = 2
+# Seconds that a peer takes for an answer, if it gets its turn on this CPU when we step aside. In less,
+# nobody had a turn; in more, somebody did who is no such peer. For how many waits we then stay.
+SHORTEST_TURN: Final = 0.000_005
+LONGEST_TURN: Final = 0.000_2
+FEW_STAYS: Final = 15
+MOST_STAYS: Final = 1023
 
 _RUSAGE_THREAD: Final = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
 
@@ -69,7 +78,7 @@ Queue = OrderedDict[Waiter, None]
 class Patience:
     """Learns whether looking again pays, or parking at once is better."""
 
-    __slots__ = ("_backoff", "_found", "_preemptions", "prompt", "skips")
+    __slots__ = ("_backoff", "_found", "_preemptions", "_staying", "_stays", "prompt", "skips")
 
     def __init__(self) -> None:
         self._backoff = 0
@@ -78,6 +87,7 @@ class Patience:
         self.prompt = False
         self._found = 0
         self._preemptions = 0
+        self._stays = self._staying = 0
 
     def looks(self) -> int:
         """How often to look again in the wait that begins."""
@@ -97,6 +107,26 @@ class Patience:
         self._preemptions = resource.getrusage(_RUSAGE_THREAD).ru_nivcsw
         if self._preemptions - before > MOST_PREEMPTIONS:
             self.skips = self._backoff = MOST_SKIPS
+
+    def step_aside(self) -> bool:
+        """Let a peer answer that waits for this very CPU; False if that was not tried, or in vain.
+
+        It saves both ends the way through epoll.
+        """
+        if self._stays:
+            self._stays -= 1
+            return False
+        before = time.perf_counter()
+        os.sched_yield()
+        turn = time.perf_counter() - before
+        if turn > LONGEST_TURN:
+            self._staying = min(2 * self._staying + 1, MOST_STAYS)
+        elif turn > SHORTEST_TURN:
+            self._staying //= 2
+        elif self._staying < FEW_STAYS:
+            self._staying += 1
+        self._stays = self._staying
+        return turn > SHORTEST_TURN
 
     def in_vain(self) -> None:
         """Nothing came while we looked."""
@@ -156,12 +186,11 @@ class Waiting:
     # Waiting ------------------------------------------------------------------------------
 
     def glance(self) -> None:
-        """Look once before waiting, if the answer may be there, or the leader would park at once.
-
-        On one CPU it often is: the peer ran while we were writing.
-        """
+        """Look once before waiting, if the answer may be there or the leader would park at once."""
+        if self._leader is not None or self.receivers:
+            return
         patience = self._patience
-        if not (patience.skips or patience.prompt) or self._leader is not None or self.receivers:
+        if not (patience.step_aside() or patience.skips or patience.prompt):
             return
         if not self.read():
             patience.prompt = False
