@@ -81,6 +81,7 @@ async def test_a_life_that_ends_in_the_middle(end: str) -> None:
 @needs_node
 async def test_what_lives_on_holds_no_more_than_before() -> None:
     async with open_household(random.Random(7)) as household:
+        await household.warm_up()
         await household.round(1, 50, contextlib.nullcontext)
         before = await household.take_stock()
         await household.round(3, 50, contextlib.nullcontext)

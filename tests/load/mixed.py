@@ -16,7 +16,7 @@ import trio
 import trio_ipc
 
 from ..soak._held import Held, library_objects, resident_bytes, take_stock
-from ..storm import storm_with_child
+from ..storm import storm_in_pair, storm_with_child
 from .crowd import cause_end, options_for, statuses_after
 from .talking import KINDS, Conversation, open_kind
 
@@ -142,6 +142,12 @@ class Household:
         self._elders = elders
         self._are_all_ours = are_all_ours
         self.seen: Counter[str] = Counter()
+
+    async def warm_up(self) -> None:
+        """What is done for the first time leaves something behind, once."""
+        await storm_in_pair("once", 600, max_buffer_size=10)
+        for elder in self._elders:
+            await elder.talk.exchange(200)
 
     async def round(self, lives: int, messages: int, report: Callable[[str], Any]) -> None:
         """So many lives, while each of the elders exchanges so many messages.

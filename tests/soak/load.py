@@ -149,7 +149,7 @@ def mixed(run: Run) -> None:
     async def main() -> None:
         stocks: list[dict[str, Stock]] = []
         async with open_household(run.random) as household:
-            # What is done for the first time leaves something behind, once.
+            await household.warm_up()
             await household.round(8, 200, run.case)
             for number in run.cases(quick=2, full=50):
                 with trio.fail_after(LIMIT):
