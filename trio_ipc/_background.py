@@ -45,7 +45,7 @@ class Background:
 
     # The writer -----------------------------------------------------------------------------
 
-    async def write(self) -> None:
+    async def write(self) -> None:  # noqa: ASYNC910 (a task)
         """Write what the kernel did not take at once, what is corked, and credit that is due."""
         connection = self._connection
         try:
@@ -75,7 +75,7 @@ class Background:
                 return True
         if looks:
             self._patience.in_vain()
-        return False
+        return False  # noqa: ASYNC910 (its caller waits)
 
     async def _work_comes(self) -> bool:
         """Park until `wake_writer`; False if that did not come before the time was up."""
@@ -114,7 +114,7 @@ class Background:
 
     # The reader -----------------------------------------------------------------------------
 
-    async def read(self) -> None:
+    async def read(self) -> None:  # noqa: ASYNC910 (a task)
         """Read while nobody else does: the peer's end must be seen, and its credit taken in.
 
         It keeps out of the way until nobody has read for `QUIET` seconds, because arming epoll

@@ -217,7 +217,7 @@ class Child:
         connection.take_all()
         reads_before = connection.reads
         while not connection.gone.is_set():
-            with trio.move_on_after(EXIT_TO_EOF):
+            with trio.move_on_after(EXIT_TO_EOF):  # noqa: ASYNC912 (or there is something to read)
                 if not connection.look():
                     await connection.gone.wait()
             # The time may have run out because something stopped the event loop: what is there
@@ -252,7 +252,7 @@ class Child:
             return None
         return ChildFailed(code, self._cmd, self.process.pid, text)
 
-    async def finish(self, grace_period: float, *, polite: bool) -> None:
+    async def finish(self, grace_period: float, *, polite: bool) -> None:  # noqa: ASYNC910
         """Let it finish, make it finish, reap it: bounded, and not to be cancelled.
 
         Ctrl-C hastens it, and is raised when the child is reaped.

@@ -152,7 +152,7 @@ class Duties:
         """Nobody waits for what becomes of the handle of a message that is committed."""
         payload.delivery.take_over()
 
-    async def wait(self, owner: object, payload: Any) -> None:
+    async def wait(self, owner: object, payload: Any) -> None:  # noqa: ASYNC910
         """Wait until the peer has taken the handle of a message that is committed. A checkpoint.
 
         Neither a cancellation nor Ctrl-C can undo that: it ends the waiting only, and is left to
@@ -182,7 +182,7 @@ class Duties:
             raise error
 
     async def _watch_deadlines(self) -> None:
-        while True:
+        while True:  # noqa: ASYNC913 (giving up leaves no deadline, or a later one)
             # Of the delivery no more than this: when it is settled, its handle is not held here.
             deadline = None if self._current is None else self._current.deadline
             if deadline is None:

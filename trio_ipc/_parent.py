@@ -165,7 +165,7 @@ async def see_off_briefly(connection: Connection) -> None:
         await _see_off(connection)
 
 
-async def _see_off(connection: Connection) -> None:
+async def _see_off(connection: Connection) -> None:  # noqa: ASYNC910 (with nobody there)
     if not connection.is_gone:
         try:
             await connection.wait_drained(connection)

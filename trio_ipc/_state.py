@@ -162,7 +162,7 @@ class State(Waiting):
         self._end_fast()
         trio.lowlevel.notify_closing(self._sock)
 
-    async def wait_readable(self) -> None:
+    async def wait_readable(self) -> None:  # noqa: ASYNC910 (its wait was ended)
         """Wait until there is something to read, or somebody wants us to look around."""
         if self.wire.sated:
             await self._wait_until_hungry()

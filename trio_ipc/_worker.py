@@ -126,7 +126,7 @@ async def _leave(connection: Connection) -> None:
     await see_off_briefly(connection)
 
 
-async def _report(
+async def _report(  # noqa: ASYNC910 (with nobody there)
     exc: BaseException,
     function: Callable[..., Awaitable[object]] | None,
     wire: NativeWire,

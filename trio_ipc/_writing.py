@@ -356,7 +356,7 @@ class Writing(State):
             return self._wait_for_both()
         return trio.lowlevel.wait_readable(self._sock)  # noqa: ASYNC105
 
-    async def wait_for_room(self) -> None:
+    async def wait_for_room(self) -> None:  # noqa: ASYNC910 (its wait was ended)
         """Wait until the kernel may take more."""
         if self._out_of_room:
             await trio.sleep(self._pause)
