@@ -102,8 +102,8 @@ async def test_a_text_file(tmp_path: Path) -> None:
 
 
 async def test_files_that_are_none() -> None:
-    await assert_refused(io.BytesIO(b"in memory"), "only binary files of the operating system")
-    await assert_refused(io.StringIO("in memory"), "only binary files of the operating system")
+    await assert_refused(io.BytesIO(b"in memory"), "lives in this process")
+    await assert_refused(io.StringIO("in memory"), "lives in this process")
     await assert_refused(io.BufferedReader(io.BytesIO()), "only binary files of the operating")
     await assert_refused(io.RawIOBase(), "fileno")
 

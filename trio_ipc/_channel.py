@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, final
 import attrs
 import trio
 
+from ._errors import closed_here
+
 if TYPE_CHECKING:
     import sys
     from types import TracebackType
@@ -141,7 +143,7 @@ class _Half(trio.abc.AsyncResource, metaclass=NoPublicConstructor):
           trio.ClosedResourceError: this one is closed.
         """
         if self._closed:
-            raise trio.ClosedResourceError
+            raise closed_here()
         return type(self)._create(self._end)
 
     @trio.lowlevel.enable_ki_protection
@@ -208,7 +210,7 @@ class SendChannel(_Half, trio.abc.SendChannel[SendT]):
         What is sent between two steps of the event loop leaves together.
         """
         if self._closed:
-            raise trio.ClosedResourceError
+            raise closed_here()
         connection = self._connection
         payload = connection.wire.encode(message, handle)
         if connection.corked and connection.wire.commit_small(payload):
@@ -254,7 +256,7 @@ class SendChannel(_Half, trio.abc.SendChannel[SendT]):
         connection = self._connection
         try:
             if self._closed:
-                raise trio.ClosedResourceError
+                raise closed_here()
             payload = connection.wire.encode(message, handle)
             sent = connection.send_soon(payload, keep_open)
         except Exception:
@@ -280,7 +282,7 @@ class SendChannel(_Half, trio.abc.SendChannel[SendT]):
           trio.BrokenResourceError: the peer went away first.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        error = trio.ClosedResourceError() if self._closed else self._connection.send_error()
+        error = closed_here() if self._closed else self._connection.send_error()
         if error is not None:
             await trio.lowlevel.cancel_shielded_checkpoint()
             raise error
@@ -331,7 +333,7 @@ class ReceiveChannel(_Half, trio.abc.ReceiveChannel[ReceiveT]):
     def receive_nowait(self) -> ReceiveT:
         """Like `receive`, but raise `trio.WouldBlock` instead of waiting. Not a checkpoint."""
         if self._closed:
-            raise trio.ClosedResourceError
+            raise closed_here()
         connection = self._connection
         if not connection.wire.unread:
             connection.look()
@@ -366,7 +368,7 @@ class ReceiveChannel(_Half, trio.abc.ReceiveChannel[ReceiveT]):
                 await trio.lowlevel.cancel_shielded_checkpoint()
             return message
         if self._closed or connection.is_gone or wire.peer_ended or connection.dropped:
-            error = trio.ClosedResourceError() if self._closed else connection.receive_error()
+            error = closed_here() if self._closed else connection.receive_error()
             if error is not None:
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 raise error

@@ -18,7 +18,7 @@ from ._channel import ChildChannel
 from ._connection import Connection
 from ._errors import ChildFailed, RemoteTraceback, how_it_ended
 from ._pair import make_wire, socket_identity
-from ._scope import in_background
+from ._scope import Opening, in_background
 from .wire import Limits
 from .wire.native import NativeWire
 from .wire.native_frames import FAILURE
@@ -71,14 +71,20 @@ def prepare_child(
     agreed = profile.limits.replaced(*limits)
     agreed.check()
     grace_period = profile.grace_period if grace_period is None else grace_period
+    if isinstance(grace_period, bool) or not isinstance(grace_period, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"grace_period must be a number of seconds, not {grace_period!r}")
     if not grace_period >= 0:
-        raise ValueError("grace_period must be >= 0")
+        raise ValueError(f"grace_period must be >= 0, not {grace_period}")
     call = None
     if program.function is not None:
         _target.refuse_while_importing_main()
         call = _target.describe_call(program.function, child_message_type)
+        _target.check_arguments(program.function, args)
     elif child_message_type is not Any:
-        raise TypeError("child_message_type is for function children; a script says its own")
+        raise TypeError(
+            "child_message_type is for function children; a script says its own, as message_type of"
+            " its open_parent"
+        )
     wire: NativeWire | NodeWire
     if program.protocol == "node":
         from ._node import make_node_wire  # which a child that is not Node's need not import
@@ -86,7 +92,10 @@ def prepare_child(
         wire = make_node_wire(program.serialization, message_type, agreed)
     else:
         wire = make_wire(message_type, agreed, accepts=() if call is None else (FAILURE,))
-    return _run_child(program, wire, call, args, grace_period, check, options)
+    return Opening(
+        "`async with open_child(...) as child:`",
+        _run_child(program, wire, call, args, grace_period, check, options),
+    )
 
 
 @asynccontextmanager

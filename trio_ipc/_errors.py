@@ -6,7 +6,7 @@ import os
 import shlex
 import signal
 import subprocess
-from typing import Any
+from typing import Any, Final
 
 import trio
 
@@ -21,6 +21,16 @@ __all__ = [
     "UnsupportedHandle",
     "UnsupportedMessage",
 ]
+
+
+# Signals that a process gets because of what it does itself.
+_CRASHES: Final = (
+    signal.SIGSEGV,
+    signal.SIGABRT,
+    signal.SIGILL,
+    signal.SIGFPE,
+    getattr(signal, "SIGBUS", None),  # which Windows does not have
+)
 
 
 class UnsupportedMessage(TypeError):
@@ -100,10 +110,30 @@ class ChildFailed(subprocess.CalledProcessError):
 
     def __str__(self) -> str:
         name = self.cmd if isinstance(self.cmd, str) else shlex.join(map(os.fspath, self.cmd))
-        return f"child {self.pid}, {name}, {how_it_ended(self.returncode)}"
+        text = f"child {self.pid}, {name}, {how_it_ended(self.returncode)}"
+        return text if self.remote_traceback is not None else f"{text}: {self._where_to_look()}"
+
+    def _where_to_look(self) -> str:
+        if self.returncode >= 0:
+            return "what it wrote to its standard error may say why"
+        if -self.returncode in _CRASHES:
+            return "it crashed; run with `python -X faulthandler`, it shows where"
+        if self.returncode == -signal.SIGKILL:
+            return "somebody sent that, or the kernel did because memory ran out: see its log"
+        return "somebody sent that"
+
+    def __repr__(self) -> str:
+        return f"ChildFailed(returncode={self.returncode}, cmd={self.cmd!r}, pid={self.pid})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.returncode, self.cmd, self.pid, self.remote_traceback)
+
+
+def closed_here() -> trio.ClosedResourceError:
+    """What whoever uses an end gets that was closed on this side."""
+    return trio.ClosedResourceError(
+        "the channel was closed in this process: by close(), or because its block was left"
+    )
 
 
 def how_it_ended(returncode: int) -> str:

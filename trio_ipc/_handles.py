@@ -156,7 +156,11 @@ def _describe_file(file: Any) -> Handle:
     name = type(file).__name__
     try:
         if file.closed:
-            raise UnsupportedHandle(f"{file!r} is closed")
+            raise UnsupportedHandle(f"{file!r} is closed: send it while it is open")
+        if isinstance(file, (io.BytesIO, io.StringIO)):
+            raise UnsupportedHandle(
+                f"{name!r} can't travel, because it lives in this process: send its getvalue()"
+            )
         # A file inside an archive has a descriptor, too, and that is the archive's.
         if not isinstance(getattr(file, "raw", file), io.RawIOBase):
             raise UnsupportedHandle(
@@ -171,14 +175,17 @@ def _describe_file(file: Any) -> Handle:
 
 def _refuse_tls(obj: Any) -> Handle:
     raise UnsupportedHandle(
-        f"a {type(obj).__name__} can't travel, because the state of its TLS session lives in this"
+        f"an {type(obj).__name__} can't travel, because the state of its TLS session lives in this"
         " process; send the plain socket before the handshake, and let the receiver do it"
     )
 
 
 def _check_open(obj: Any, fd: int) -> None:
     if fd < 0:
-        raise UnsupportedHandle(f"{type(obj).__name__} is closed")
+        raise UnsupportedHandle(
+            f"this {type(obj).__name__.lstrip('_')} is closed: what was sent is closed here, if it"
+            " moves (keep_open=True keeps it), and what is closed can't be sent"
+        )
 
 
 # The first match counts: an SSLSocket is a socket, too.

@@ -67,7 +67,10 @@ if TYPE_CHECKING:
 
 __all__ = ["open_channel_pair", "open_child", "open_parent"]
 
-_WINDOWS: Final = "trio_ipc passes descriptors over Unix sockets, which Windows does not have"
+_WINDOWS: Final = (
+    "trio_ipc does not work on Windows: it passes descriptors over Unix sockets, which Windows does"
+    " not have; in the Windows Subsystem for Linux it has them"
+)
 
 
 def open_channel_pair(
@@ -195,7 +198,7 @@ def open_child(
     Raises:
       TypeError, ValueError: the target or an option makes no sense.
       ImportError: of a package that the serialization needs.
-      OSError: the child can't be started.
+      OSError: the child can't be started, or there is no such script.
       UnsupportedMessage, UnsupportedHandle, MessageTooLarge: an argument of a function child can't
           be sent; nothing was started.
       ChildFailed: the child exited with another status than 0, and not because it was ended here.

@@ -17,7 +17,7 @@ from ._channel import Channel
 from ._connection import Connection
 from ._errors import NoParent, ProtocolError
 from ._pair import make_wire, socket_identity
-from ._scope import in_background
+from ._scope import Opening, in_background
 from .wire import Limits
 from .wire.native_frames import handles_sent
 
@@ -46,7 +46,10 @@ def prepare_parent(
     """See `trio_ipc.open_parent`: everything that can be refused at the call is refused here."""
     given = (max_buffer_size, max_message_size, max_handles)
     Limits().replaced(*given).check()
-    return _run_parent(message_type, given)
+    return Opening(
+        "`async with open_parent() as parent:`",
+        _run_parent(message_type, given),
+    )
 
 
 @asynccontextmanager

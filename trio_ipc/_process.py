@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import inspect
 import os
 import socket
 import subprocess
@@ -77,6 +79,7 @@ class Program:
       function: what a function child runs, else None.
       protocol: ``"native"`` or ``"node"``.
       serialization: what messages are written in.
+      script: the path of what an interpreter runs, else None.
     """
 
     serialization: str
@@ -86,10 +89,12 @@ class Program:
         command: list[str | os.PathLike[str]],
         protocol: str,
         function: Callable[..., Awaitable[object]] | None = None,
+        script: str | None = None,
     ) -> None:
         self.command = command
         self.protocol = protocol
         self.function = function
+        self.script = script
 
 
 def plan(
@@ -102,9 +107,11 @@ def plan(
         raise ValueError(f"protocol must be 'native' or 'node', not {protocol!r}")
     program.serialization = serialization or known[0]
     if program.serialization not in known:
+        others = [name for name, each in _SERIALIZATIONS.items() if serialization in each]
+        hint = f": that needs protocol={others[0]!r}" if others else ""
         raise ValueError(
             f"the {program.protocol} protocol's serialization is {' or '.join(map(repr, known))},"
-            f" not {serialization!r}"
+            f" not {serialization!r}{hint}"
         )
     return program
 
@@ -112,26 +119,46 @@ def plan(
 def _find_program(target: Target, args: tuple[Any, ...], protocol: str | None) -> Program:
     if callable(target):
         if protocol not in (None, "native"):
-            raise ValueError("a function child speaks the native protocol")
+            raise ValueError(
+                f"a function child speaks the native protocol; {protocol!r} is for programs"
+            )
         return Program(_interpreter(), "native", target)
     if isinstance(target, (str, os.PathLike)):
         path = os.fspath(target)
         for arg in args:
             if not isinstance(arg, (str, os.PathLike)):
-                raise TypeError(f"arguments of a program are strings, not {type(arg).__name__!r}")
+                raise TypeError(
+                    f"arguments of a program are strings, not {type(arg).__name__!r}: give its"
+                    " str(), or send it as a message"
+                )
+        if not path:
+            raise ValueError("the path is empty")
         interpreter = _INTERPRETERS.get(os.path.splitext(path)[1])
-        command = [path, *args] if interpreter is None else [interpreter, path, *args]
-        return Program(command, protocol or ("node" if interpreter == "node" else "native"))
+        if interpreter is None:
+            return Program([path, *args], protocol or "native")
+        protocol = protocol or ("node" if interpreter == "node" else "native")
+        return Program([interpreter, path, *args], protocol, script=path)
     if isinstance(target, (bytes, bytearray)) or not isinstance(target, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(
             "target must be an async function, a path or a command as a sequence of strings,"
-            f" not {type(target).__name__!r}"
+            f" not {type(target).__name__!r}{_was_called(target)}"
         )
     if args:
         raise TypeError("arguments of a command belong into its sequence")
     if not target:
         raise ValueError("the command is empty")
+    for part in target:
+        if not isinstance(part, (str, os.PathLike)):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"the parts of a command are strings, not {type(part).__name__!r}")
     return Program(list(target), protocol or "native")
+
+
+def _was_called(target: object) -> str:
+    if inspect.iscoroutine(target):
+        target.close()  # or Python complains that it was never awaited
+    elif not inspect.isasyncgen(target):
+        return ""
+    return ": don't call the function, give it and its arguments: open_child(function, *args)"
 
 
 def _interpreter() -> list[str | os.PathLike[str]]:
@@ -166,7 +193,62 @@ async def spawn(program: Program, theirs: socket.socket, options: dict[str, Any]
         status = os.fstat(theirs.fileno())
         env[CHANNEL] = f"{theirs.fileno()}:{status.st_dev}:{status.st_ino}"
     pass_fds = (*options.pop("pass_fds", ()), theirs.fileno())
-    return await trio.lowlevel.open_process(program.command, env=env, pass_fds=pass_fds, **options)
+    try:
+        _check_script(program, options)
+        return await trio.lowlevel.open_process(
+            program.command, env=env, pass_fds=pass_fds, **options
+        )
+    except OSError as exc:
+        hint = _hint(exc, program)
+        if not hint:
+            raise
+        raise OSError(exc.errno, f"{exc.strerror} ({hint})", exc.filename) from exc
+    except TypeError as exc:
+        unknown = set(options) - set(inspect.signature(subprocess.Popen).parameters)
+        if not unknown:
+            raise
+        raise TypeError(
+            f"open_child has no option {' and '.join(map(repr, sorted(unknown)))}, and neither has"
+            " trio.lowlevel.open_process"
+        ) from exc
+
+
+def _check_script(program: Program, options: dict[str, Any]) -> None:
+    # What an interpreter says of a script that is missing goes to its standard error, where nobody
+    # may see it.
+    if program.script is None or {"executable", "preexec_fn"} & options.keys():
+        return
+    place = os.fsdecode(options.get("cwd") or "")
+    try:
+        os.stat(os.path.join(place, program.script))
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        raise type(exc)(exc.errno, exc.strerror, program.script) from None
+    except OSError:
+        pass  # which does not have to hold for the child
+
+
+_HINTS: Final = {
+    errno.EACCES: "it must be a file with permission to execute it: `chmod +x`",
+    errno.ENOEXEC: "a script begins with a line that says what runs it, such as"
+    " `#!/usr/bin/env python3`",
+}
+
+
+def _hint(error: OSError, program: Program) -> str:
+    """What can be done about it, if that is known."""
+    name = os.fspath(program.command[0])
+    if error.filename not in (name, program.script):  # it is the directory
+        return ""
+    if error.errno != errno.ENOENT:
+        return _HINTS.get(error.errno or 0, "")
+    if error.filename == "node":
+        return (
+            "Node.js is not installed, or not found by PATH; for another runtime, give the command:"
+            " open_child(['bun', script], protocol='node')"
+        )
+    if " " in error.filename:
+        return "a command with arguments is a list: open_child(['program', 'argument'])"
+    return ""
 
 
 def claim_socket() -> socket.socket:
@@ -180,7 +262,7 @@ def claim_socket() -> socket.socket:
         raise NoParent(
             "this process was not started with a channel, or it was opened already: start it"
             " with trio_ipc.open_child, or from Node with fork(), or spawn() with 'ipc' in its"
-            " stdio, and open the channel once"
+            " stdio, and open the channel once; a function child has it as its first argument"
         )
     try:
         number, device, inode = map(int, found.split(":"))

@@ -1,10 +1,11 @@
-"""How tasks run beside a block, and exceptions leave it: bare."""
+"""How a block is entered, tasks run beside it, and exceptions leave it: bare."""
 
 from __future__ import annotations
 
 import sys
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+import warnings
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import trio
 
@@ -12,9 +13,79 @@ if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+    from types import TracebackType
 
-__all__ = ["in_background"]
+__all__ = ["Opening", "in_background"]
+
+T = TypeVar("T")
+
+
+class Opening(AbstractAsyncContextManager[T]):
+    """What a function gives that opens a channel for a block, before the block is entered.
+
+    It has nothing but what makes it a context manager, and says so to those who take it for the
+    channel.
+
+    Args:
+      usage: how it is to be used.
+      scope: the context manager of the block.
+    """
+
+    def __init__(self, usage: str, scope: AbstractAsyncContextManager[T]) -> None:
+        self._usage = usage
+        self._scope = scope
+        self._is_entered = False
+        self._is_misused = False
+
+    @trio.lowlevel.enable_ki_protection
+    def __aenter__(self) -> Coroutine[Any, Any, T]:
+        if self._is_entered:
+            raise RuntimeError(f"this was entered before; each block needs its own: {self._usage}")
+        self._is_entered = True
+        try:
+            trio.lowlevel.current_task()
+        except RuntimeError as exc:
+            raise RuntimeError(
+                "this is no task of Trio's: call it from a function that trio.run() runs. asyncio"
+                " can't run it"
+            ) from exc
+        return self._scope.__aenter__()
+
+    @trio.lowlevel.enable_ki_protection
+    def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> Coroutine[Any, Any, bool | None]:
+        return self._scope.__aexit__(exc_type, exc_value, traceback)
+
+    def _misuse(self, kind: type[Exception], subject: str = "this") -> Exception:
+        self._is_misused = True
+        return kind(f"{subject} is no channel yet, but opens one: {self._usage}")
+
+    def __await__(self) -> NoReturn:
+        raise self._misuse(TypeError)
+
+    def __enter__(self) -> NoReturn:
+        raise self._misuse(TypeError)
+
+    def __exit__(self, *_: object) -> None:
+        raise AssertionError("it can't be entered")  # pragma: no cover
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise self._misuse(AttributeError, f"what has no {name!r}")
+
+    def __del__(self) -> None:
+        if not (self._is_entered or self._is_misused):
+            warnings.warn(
+                f"what opens a channel was never entered, so that nothing was opened:"
+                f" {self._usage}",
+                RuntimeWarning,
+                stacklevel=2,
+                source=self,
+            )
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ if sys.version_info < (3, 11):
 
 assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
 
-from ._errors import ProtocolError
+from ._errors import ProtocolError, closed_here
 from ._waiting import Waiting
 
 if TYPE_CHECKING:
@@ -54,11 +54,11 @@ class State(Waiting):
     def receive_error(self) -> BaseException | None:
         """Why no message will ever come again; None while one may. Unread ones come first."""
         if (self.closed or self.dropped) and self._blame is None:
-            return trio.ClosedResourceError()
+            return closed_here()
         if self._blame is not None:
             return self._note(ProtocolError(self._blame))
         if self.wire.peer_ended:
-            return self._note(trio.EndOfChannel())
+            return self._note(trio.EndOfChannel(f"{self.peer} will send no more messages"))
         if self.is_gone and self._settled:
             if not self.wire.greeted:
                 return self._broken(
@@ -71,11 +71,11 @@ class State(Waiting):
     def send_error(self) -> BaseException | None:
         """Why nothing can be sent any more; None while it can."""
         if self.closed and self._blame is None:
-            return trio.ClosedResourceError()
+            return closed_here()
         if self._blame is not None:
             return self._note(ProtocolError(self._blame))
         if self.wire.ended:
-            return trio.ClosedResourceError()
+            return closed_here()
         if self.wire.peer_stopped:
             return self._broken(f"{self.peer} receives no more messages")
         if self.is_gone and self._settled:

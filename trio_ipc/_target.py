@@ -65,7 +65,10 @@ def describe_function(function: Callable[..., Awaitable[object]]) -> str:
     remedy = "use an async function defined with `async def` at the top level of a module"
     shown = getattr(function, "__qualname__", None)
     if shown is None:  # functools.partial, or an object that can be called
-        raise TypeError(f"{function!r} has no name that the child could import it by: {remedy}")
+        raise TypeError(
+            f"{function!r} has no name that the child could import it by: {remedy}, and pass what"
+            " it needs as arguments"
+        )
     if inspect.ismethod(function):
         raise TypeError(
             f"{shown} is a bound method, and its object lives in this process: {remedy}, and pass"
@@ -78,8 +81,7 @@ def describe_function(function: Callable[..., Awaitable[object]]) -> str:
             f"{shown} is defined inside another function, where the child can't import it: {remedy}"
         )
     if not inspect.iscoroutinefunction(function):
-        kind = "an async generator" if inspect.isasyncgenfunction(function) else "not async"
-        raise TypeError(f"{shown} is {kind}: {remedy}")
+        raise TypeError(f"{shown} is {_kind_of(function)}, and the child awaits it: {remedy}")
     name = _reference(function)
     if name is None:
         raise TypeError(
@@ -87,6 +89,33 @@ def describe_function(function: Callable[..., Awaitable[object]]) -> str:
             f" {function.__module__!r}: {remedy}"
         )
     return name
+
+
+def _kind_of(function: object) -> str:
+    if inspect.isasyncgenfunction(function):
+        return "an async generator, because of its `yield`"
+    if inspect.isgeneratorfunction(function):
+        return "not async, but a generator, because of its `yield`"
+    return "not async, but a class" if inspect.isclass(function) else "not async"
+
+
+def check_arguments(function: Callable[..., Awaitable[object]], args: tuple[Any, ...]) -> None:
+    """What the child's call would say of them is said here, before anything is started.
+
+    Raises:
+      TypeError: there are too many or too few of them.
+    """
+    try:
+        signature = inspect.signature(function, follow_wrapped=False)
+    except (TypeError, ValueError):
+        return  # it has none that is known here
+    try:
+        signature.bind(None, *args)
+    except TypeError as exc:
+        raise TypeError(
+            f"{function.__qualname__}{signature} can't be called with the channel and the"
+            f" {len(args)} further arguments of open_child: {exc}"
+        ) from exc
 
 
 def _reference(obj: Any) -> str | None:

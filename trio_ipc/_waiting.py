@@ -31,6 +31,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
+from ._errors import closed_here
+
 assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
 
 if TYPE_CHECKING:
@@ -46,8 +48,8 @@ MOST_SKIPS: Final = 127
 # us meanwhile. A peer that gets its turn only then has been waiting for us to stop looking.
 SAMPLE: Final = 16
 MOST_PREEMPTIONS: Final = 2
-# Seconds that a peer takes for an answer, if it gets its turn on this CPU when we step aside. In less,
-# nobody had a turn; in more, somebody did who is no such peer. For how many waits we then stay.
+# Seconds that a peer takes for an answer, if it gets its turn on this CPU when we step aside. In
+# less, nobody had a turn; in more, somebody did who is no such peer. Then we stay for some waits.
 SHORTEST_TURN: Final = 0.000_005
 LONGEST_TURN: Final = 0.000_2
 FEW_STAYS: Final = 15
@@ -309,5 +311,5 @@ class Waiting:
         for queue in (self.receivers, self.senders, self.drainers):
             for waiter in [waiter for waiter in queue if waiter.owner is owner]:
                 del queue[waiter]
-                waiter.error = trio.ClosedResourceError()
+                waiter.error = closed_here()
                 self._complete(waiter)

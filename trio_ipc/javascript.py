@@ -104,6 +104,22 @@ class BigInt(int):
         return int.__repr__(self)
 
 
+def _check(name: str, value: object, *kinds: type, hint: str = "") -> None:
+    """Say now what sending it would say later, or a JavaScript program.
+
+    Raises:
+      TypeError: ``value`` is of none of these types.
+    """
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        expected = " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
+        text = f"{name} must be {expected}, not {type(value).__name__}"
+        raise TypeError(f"{text}; {hint}" if hint else text)
+
+
+def _no_pairs(name: str, exc: Exception, hint: str = "") -> TypeError:
+    return TypeError(f"{name} is made of a mapping, or of pairs of key and value{hint}: {exc}")
+
+
 class _Key:
     """Stands for a key that would be taken for another one, or can't be hashed.
 
@@ -172,7 +188,10 @@ class Map(MutableMapping[K, V]):
 
     def __init__(self, items: Mapping[K, V] | Iterable[tuple[K, V]] = ()) -> None:
         self._items: dict[Any, tuple[K, V]] = {}
-        self.update(items)
+        try:
+            self.update(items)
+        except (TypeError, ValueError) as exc:
+            raise _no_pairs("Map", exc) from exc
 
     def __getitem__(self, key: K) -> V:
         try:
@@ -294,9 +313,15 @@ class Array(UserDict[Any, V]):
     def __init__(
         self, items: Mapping[Any, V] | Iterable[tuple[Any, V]] = (), *, length: int | None = None
     ) -> None:
-        super().__init__(dict(items))
+        try:
+            super().__init__(dict(items))
+        except (TypeError, ValueError) as exc:
+            raise _no_pairs("Array", exc, "; a list is sent as an array as it is") from exc
         if length is None:
             length = max((key + 1 for key in self if isinstance(key, int)), default=0)
+        _check("length", length, int)
+        if length < 0:
+            raise ValueError(f"length must be >= 0, not {length}")
         self.length: int = length
 
     def __eq__(self, other: object) -> bool:
@@ -319,6 +344,7 @@ class Date:
     __slots__ = ("milliseconds",)
 
     def __init__(self, milliseconds: float) -> None:
+        _check("milliseconds", milliseconds, int, float, hint="a datetime is sent as it is")
         self.milliseconds: float = milliseconds
 
     def __eq__(self, other: object) -> bool:
@@ -347,8 +373,13 @@ class RegExp:
     __slots__ = ("flags", "source")
 
     def __init__(self, source: str, flags: str = "") -> None:
+        _check("source", source, str, hint="of a Python pattern, its .pattern if both agree on it")
+        _check("flags", flags, str)
         if len(set(flags)) != len(flags) or not set(flags) <= set("dgimsuvy"):
-            raise ValueError(f"invalid flags of a regular expression: {flags!r}")
+            raise ValueError(
+                f"invalid flags of a regular expression: {flags!r}; they are some of the letters"
+                " dgimsuvy, each at most once"
+            )
         if "u" in flags and "v" in flags:
             raise ValueError("a regular expression can't have both the flags 'u' and 'v'")
         self.source: str = source
@@ -392,6 +423,9 @@ class Error(Exception):
         stack: str | None = None,
         cause: Any = _NO_CAUSE,
     ) -> None:
+        _check("message", message, str, type(None))
+        _check("name", name, str)
+        _check("stack", stack, str, type(None))
         super().__init__(message)
         self.message: str | None = message
         self.name: str = name
@@ -417,6 +451,7 @@ class Boxed:
     __slots__ = ("value",)
 
     def __init__(self, value: bool | float | str) -> None:
+        _check("value", value, bool, int, float, str)
         self.value: bool | float | str = value
 
     def __eq__(self, other: object) -> bool:
@@ -472,6 +507,13 @@ class TypedArray(_Items):
     _typecode = ""
 
     def __new__(cls, items: Iterable[float] | bytes = ()) -> Self:
+        if not cls._typecode:
+            raise TypeError("TypedArray is what they have in common: use one such as Uint8Array")
+        if isinstance(items, int):
+            raise TypeError(
+                f"{cls.__name__} is made of its items, or of their bytes, not of a length:"
+                f" {cls.__name__}([0] * {items})"
+            )
         made = super().__new__(cls, cls._typecode)
         if isinstance(items, (bytes, bytearray, memoryview)):
             made.frombytes(items)

@@ -98,18 +98,26 @@ class Limits:
         Raises:
           TypeError, ValueError: a limit that makes no sense.
         """
-        if self.max_buffer_size != math.inf and not isinstance(self.max_buffer_size, int):
-            raise TypeError("max_buffer_size must be an integer or math.inf")
-        if self.max_buffer_size < 0:
-            raise ValueError("max_buffer_size must be >= 0")
-        if self.max_buffer_size != math.inf and self.max_buffer_size >= 1 << 32:
-            raise ValueError("max_buffer_size must be less than 2**32, or math.inf")
+        size = self.max_buffer_size
+        if size != math.inf:
+            if not _is_integer(size):
+                raise TypeError(f"max_buffer_size must be an integer or math.inf, not {size!r}")
+            if size < 0:
+                raise ValueError(f"max_buffer_size must be >= 0, not {size}")
+            if size >= 1 << 32:
+                raise ValueError(
+                    f"max_buffer_size must be less than 2**32, or math.inf, not {size}"
+                )
         for name, most in (("max_message_size", (1 << 32) - 1024), ("max_handles", 253)):
             value = getattr(self, name)
-            if not isinstance(value, int):
-                raise TypeError(f"{name} must be an integer")
+            if not _is_integer(value):
+                raise TypeError(f"{name} must be an integer, not {value!r}")
             if not 0 <= value <= most:
-                raise ValueError(f"{name} must be between 0 and {most}")
+                raise ValueError(f"{name} must be between 0 and {most}, not {value}")
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 @final

@@ -18,7 +18,14 @@ from .._errors import MessageTooLarge, ProtocolError, UnsupportedHandle, Unsuppo
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["HANDLE_CODE", "HandleDescription", "MsgpackCodec", "check_handle_type", "unsupported"]
+__all__ = [
+    "HANDLE_CODE",
+    "HandleDescription",
+    "MsgpackCodec",
+    "check_handle_type",
+    "no_handle",
+    "unsupported",
+]
 
 # MessagePack reserves the negative extension types for itself and uses -1 only; an application's
 # own `msgspec.msgpack.Ext` values (0 to 127) are left alone.
@@ -89,12 +96,12 @@ class MsgpackCodec:
             tuple[Any, list[Any]], ext_hook=self._decode_ext
         ).decode
 
-    def refuse(self, message: Any, exc: BaseException) -> NoReturn:
-        """``encode(message)`` has raised ``exc``: say so as the API promises."""
+    def refuse(self, message: Any, exc: BaseException, what: str | None = None) -> NoReturn:
+        """``encode(message)`` has raised ``exc``: say so as the API promises, about ``what``."""
         self.outgoing = []
         if isinstance(exc, (UnsupportedHandle, MessageTooLarge)) or not isinstance(exc, Exception):
             raise exc
-        raise unsupported(message, exc) from exc
+        raise unsupported(message, exc, what) from exc
 
     def pop_handles(self) -> list[HandleDescription]:
         """The handles of the message encoded last."""
@@ -111,7 +118,9 @@ class MsgpackCodec:
         if index == len(table):
             handle = self._kinds.describe(obj)
             if handle is None:
-                raise TypeError(f"objects of type {type(obj).__name__!r} can't be serialized")
+                from . import advice  # which who makes no mistake need not import
+
+                raise advice.no_value(obj)
             if index == MOST_HANDLES:
                 raise MessageTooLarge(f"more than {MOST_HANDLES} handles in one message")
             table.append(handle)
@@ -182,10 +191,20 @@ class _Incoming:
             token.close()
 
 
-def unsupported(message: Any, reason: object) -> UnsupportedMessage:
+def unsupported(message: Any, reason: object, what: str | None = None) -> UnsupportedMessage:
     """What whoever sends it is to get."""
-    text = str(reason) or type(reason).__name__
-    return UnsupportedMessage(f"can't send {type(message).__name__!r}: {text}")
+    from . import advice
+
+    what = repr(type(message).__name__) if what is None else what
+    return UnsupportedMessage(f"can't send {what}: {advice.explain(reason)}")
+
+
+def no_handle(obj: object) -> UnsupportedHandle:
+    """What whoever sends it as a handle is to get."""
+    return UnsupportedHandle(
+        f"{type(obj).__name__!r} objects are no handles: send(message, handle) takes a stream, a"
+        " listener, a socket, a pipe, an open file or a channel; to send two values, send a list"
+    )
 
 
 def check_handle_type(expected: type, obj: Any) -> Any:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .._errors import MessageTooLarge, UnsupportedHandle
+from .._errors import MessageTooLarge
 from . import HandleMessage, Limits, Outbound, Token
+from .msgpack import no_handle
 from .native_frames import (
     ARRAY,
     ARRAY_OF_ONE,
@@ -133,7 +134,7 @@ class Sending:
             self.codec.refuse(message, exc)
         handles = self._check(data)
         if not any(known.obj is handle for known in handles):
-            raise UnsupportedHandle(f"{type(handle).__name__!r} objects are no handles")
+            raise no_handle(handle)
         return Outbound(PAIR, data, handles)
 
     def encode_call(self, call: Any, arguments: list[Any]) -> Outbound:
@@ -142,7 +143,7 @@ class Sending:
             overhead = len(self.codec.encode(call))
             data = self.codec.encode([call, arguments])
         except BaseException as exc:
-            self.codec.refuse(arguments, exc)
+            self.codec.refuse(arguments, exc, "the arguments of the child's function")
         handles = self.codec.pop_handles()
         # A long command line of our own is no argument of the child's.
         self._check_size(len(data) - overhead, len(handles))
@@ -155,10 +156,14 @@ class Sending:
 
     def _check_size(self, size: int, handles: int) -> None:
         if size > self._largest:
-            raise MessageTooLarge(f"a message of {size} bytes; max_message_size is {self._largest}")
+            raise MessageTooLarge(
+                f"a message of {size} bytes; max_message_size is {self._largest}, the"
+                " lesser of both ends' limits: raise it, or send the message in parts"
+            )
         if handles > self._most_handles:
             raise MessageTooLarge(
-                f"a message with {handles} handles; max_handles is {self._most_handles}"
+                f"a message with {handles} handles; max_handles is {self._most_handles}, the"
+                " lesser of both ends' limits: raise it, or send them in several messages"
             )
 
     def check_again(self, payload: bytes | Outbound) -> None:

@@ -24,9 +24,10 @@ from v8serialize.encode import WritableTagStream
 from v8serialize.jstypes import JSErrorData
 
 from .. import javascript as js
-from .._errors import UnsupportedHandle, UnsupportedMessage
+from .._errors import UnsupportedHandle
+from . import advice
 from .node_advanced_reading import ERROR_NAMES, FLAGS, VIEWS
-from .node_values import is_internal
+from .node_values import is_internal, reserved
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,7 +138,7 @@ class Writer:
             # Two properties of one name, 1 and "1", end the Node process that reads them.
             items = {_name(key): item for key, item in items.items()}
         if value is self._message and is_internal({"cmd": _text(items.get("cmd"))}):
-            raise UnsupportedMessage("a `cmd` that begins with 'NODE_' is reserved for Node")
+            raise reserved()
         self.stream.write_js_object(items.items(), ctx=self, identity=value)
 
     def _other(self, value: Any) -> None:
@@ -161,7 +162,7 @@ class Writer:
     def _check_part(self, value: Any) -> None:
         if type(value) not in _WRITERS and not isinstance(value, _BASES):
             self._check_handle(value)
-            raise TypeError(f"objects of type {type(value).__name__!r} can't be serialized")
+            raise advice.no_value(value)
 
 
 def _is_record(value: Any) -> bool:
@@ -212,9 +213,7 @@ def _name(key: Any) -> str:
     try:
         [name] = msgspec.to_builtins({key: None}, str_keys=True)
     except TypeError:
-        raise TypeError(
-            f"a property can't be named by a {type(key).__name__!r}; a javascript.Map can"
-        ) from None
+        raise advice.no_key(key, ", or a javascript.Map") from None
     return str(name)
 
 

@@ -27,6 +27,7 @@ from .node_values import (
     convert,
     invalid,
     is_internal,
+    reserved,
     too_large,
 )
 
@@ -100,7 +101,7 @@ class JsonCodec:
             text = self._stringify(message)
             # A msgspec.Raw may hide it in an escape.
             if (b"NODE_" in text or b"\\u" in text) and is_internal(self._parse(text)[0]):
-                raise UnsupportedMessage("a `cmd` that begins with 'NODE_' is reserved for Node")
+                raise reserved()
             if b"\n" in text:
                 raise UnsupportedMessage("a msgspec.Raw must be a single line")
         except (UnsupportedMessage, UnsupportedHandle):
@@ -116,10 +117,13 @@ class JsonCodec:
             raise UnsupportedHandle(
                 "Node takes a handle beside a message, not inside of it: send(message, handle)"
             )
-        hint = ""
-        if type(obj).__module__ == "trio_ipc.javascript":
-            hint = " as JSON; serialization='advanced' knows them"
-        raise TypeError(f"objects of type {type(obj).__name__!r} can't be serialized{hint}")
+        from . import advice
+
+        if obj is None or isinstance(obj, (bool, tuple)):  # which it knows, as values
+            raise advice.no_key(obj)
+        is_javascript = type(obj).__module__ == "trio_ipc.javascript"
+        manner = " as JSON; serialization='advanced' knows them" if is_javascript else ""
+        raise advice.no_value(obj, manner)
 
     def _stringify(self, message: Any) -> bytes:
         try:

@@ -6,8 +6,9 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from .._errors import MessageTooLarge, UnsupportedHandle
+from .._errors import MessageTooLarge
 from . import HandleMessage, Limits, Outbound, Token
+from .msgpack import no_handle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -98,7 +99,7 @@ class Sending:
                 return self.codec.encode(message)
         known = self.kinds.describe(handle)
         if known is None:
-            raise UnsupportedHandle(f"{type(handle).__name__!r} objects are no handles")
+            raise no_handle(handle)
         if self.limits.max_handles < 1:
             raise MessageTooLarge("the message has a handle, and max_handles is 0")
         return Outbound(0, self.codec.encode_handle(known.members, message), [known])

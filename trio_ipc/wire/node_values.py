@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
-from .._errors import InvalidMessage, MessageTooLarge
+from .._errors import InvalidMessage, MessageTooLarge, UnsupportedMessage
 from .msgpack import check_handle_type
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ __all__ = [
     "convert",
     "invalid",
     "is_internal",
+    "reserved",
     "too_large",
 ]
 
@@ -77,7 +78,17 @@ def invalid(exc: Exception) -> InvalidMessage:
 
 
 def too_large(size: int, most: int) -> MessageTooLarge:
-    return MessageTooLarge(f"the message has {size} bytes, and max_message_size is {most}")
+    return MessageTooLarge(
+        f"the message has {size} bytes, and max_message_size is {most}: raise it, or send the"
+        " message in parts"
+    )
+
+
+def reserved() -> UnsupportedMessage:
+    return UnsupportedMessage(
+        "a `cmd` that begins with 'NODE_' is reserved for Node, which hides such a message from the"
+        " program: call it otherwise"
+    )
 
 
 class NodeHandle(Protocol):
