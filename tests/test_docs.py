@@ -135,7 +135,7 @@ def test_the_environment_is_in_the_reference() -> None:
 
 def test_the_options_of_the_command_are_in_the_reference() -> None:
     page = (REFERENCE / "environment.md").read_text()
-    source = (ROOT / "trio_ipc" / "__main__.py").read_text()
+    source = Path(trio_ipc.__file__).with_name("__main__.py").read_text()
     options = re.findall(r'"(--\w+)"', source)
     assert len(options) >= 3
     for option in options:
