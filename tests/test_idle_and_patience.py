@@ -143,17 +143,17 @@ async def test_patience_comes_back_when_it_pays_again() -> None:
     assert patience.looks() > 0
 
 
-# Stepping aside ----------------------------------------------------------------------------------
+# Turns -------------------------------------------------------------------------------------------
 
 
-def step_aside(patience: _waiting.Patience, turn: float) -> bool | None:
-    """Whether it did, with somebody else taking a turn of so many seconds; None if it stayed."""
+def offer(turns: _waiting.Turns, taken: float) -> bool | None:
+    """What comes of it, if somebody else takes a turn of so many seconds; None if it was kept."""
     with pytest.MonkeyPatch.context() as patch:
         yields: list[None] = []
-        clock = iter([10.0, 10.0 + turn])
+        clock = iter([10.0, 10.0 + taken])
         patch.setattr(_waiting.os, "sched_yield", lambda: yields.append(None))
         patch.setattr(_waiting.time, "perf_counter", lambda: next(clock))
-        answered = patience.step_aside()
+        answered = turns.offer()
     return answered if yields else None
 
 
@@ -161,25 +161,26 @@ SHORT = (_waiting.SHORTEST_TURN + _waiting.LONGEST_TURN) / 2
 LONG = 2 * _waiting.LONGEST_TURN
 
 
-def test_who_steps_aside_for_a_peer_goes_on_doing_so() -> None:
-    patience = _waiting.Patience()
-    assert [step_aside(patience, SHORT) for _ in range(100)] == [True] * 100
+def test_a_turn_is_offered_as_long_as_a_peer_takes_it() -> None:
+    turns = _waiting.Turns()
+    assert [offer(turns, SHORT) for _ in range(100)] == [True] * 100
 
 
-def test_who_steps_aside_for_a_long_turn_stays_for_ever_more_waits() -> None:
-    patience = _waiting.Patience()
-    for stays in (1, 3, 7, 15, 31, 63, 127, 255, 511, 1023, 1023):
-        assert step_aside(patience, LONG) is True  # and whatever that was, something may be there
-        assert [step_aside(patience, SHORT) for _ in range(stays)] == [None] * stays
-    assert step_aside(patience, SHORT) is True
-    assert [step_aside(patience, SHORT) for _ in range(511)] == [None] * 511
+def test_after_a_long_turn_ever_more_are_kept() -> None:
+    turns = _waiting.Turns()
+    for kept in (31, 63, 127, 255, 511, 1023, 1023):
+        assert offer(turns, LONG) is True  # and whatever that was, something may be there
+        assert [offer(turns, SHORT) for _ in range(kept)] == [None] * kept
+    assert offer(turns, SHORT) is True
+    assert [offer(turns, SHORT) for _ in range(511)] == [None] * 511
+    assert offer(turns, SHORT) is True
 
 
-def test_who_steps_aside_for_nobody_stays_for_a_few_waits() -> None:
-    patience = _waiting.Patience()
-    for stays in (*range(1, 16), 15, 15):
-        assert step_aside(patience, 0) is False
-        assert [step_aside(patience, SHORT) for _ in range(stays)] == [None] * stays
-    for stays in (7, 3, 1, 0, 0):
-        assert step_aside(patience, SHORT) is True
-        assert [step_aside(patience, SHORT) for _ in range(stays)] == [None] * stays
+def test_if_nobody_takes_it_a_few_turns_are_kept() -> None:
+    turns = _waiting.Turns()
+    for kept in (*range(1, 16), 15, 15):
+        assert offer(turns, 0) is False
+        assert [offer(turns, SHORT) for _ in range(kept)] == [None] * kept
+    for kept in (7, 3, 1, 0, 0):
+        assert offer(turns, SHORT) is True
+        assert [offer(turns, SHORT) for _ in range(kept)] == [None] * kept

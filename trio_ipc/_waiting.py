@@ -17,7 +17,7 @@ keeps a message from being lost when a task is cancelled:
 Before it parks, a leader looks again after each of a few checkpoints: arming epoll and being woken
 by it costs more than several of those. Where that does not pay, because the peer takes its time or
 needs this very CPU, it notices, and does not look for a while. A peer that waits for this CPU is
-let through first. `Patience` learns what pays.
+let through first. `Patience` and `Turns` learn what pays.
 """
 
 from __future__ import annotations
@@ -48,12 +48,13 @@ MOST_SKIPS: Final = 127
 # us meanwhile. A peer that gets its turn only then has been waiting for us to stop looking.
 SAMPLE: Final = 16
 MOST_PREEMPTIONS: Final = 2
-# Seconds that a peer takes for an answer, if it gets its turn on this CPU when we step aside. In
-# less, nobody had a turn; in more, somebody did who is no such peer. Then we stay for some waits.
+# Seconds that a peer takes for an answer, if it gets its turn on this CPU when we offer ours. In
+# less, nobody had a turn; in more, somebody did who is no such peer. For how many waits ours is
+# kept then.
 SHORTEST_TURN: Final = 0.000_005
 LONGEST_TURN: Final = 0.000_2
-FEW_STAYS: Final = 15
-MOST_STAYS: Final = 1023
+FEW_KEPT: Final = 15
+MANY_KEPT: Final = (31, 1023)
 
 _RUSAGE_THREAD: Final = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
 
@@ -80,7 +81,7 @@ Queue = OrderedDict[Waiter, None]
 class Patience:
     """Learns whether looking again pays, or parking at once is better."""
 
-    __slots__ = ("_backoff", "_found", "_preemptions", "_staying", "_stays", "prompt", "skips")
+    __slots__ = ("_backoff", "_found", "_preemptions", "prompt", "skips")
 
     def __init__(self) -> None:
         self._backoff = 0
@@ -89,7 +90,6 @@ class Patience:
         self.prompt = False
         self._found = 0
         self._preemptions = 0
-        self._stays = self._staying = 0
 
     def looks(self) -> int:
         """How often to look again in the wait that begins."""
@@ -110,30 +110,44 @@ class Patience:
         if self._preemptions - before > MOST_PREEMPTIONS:
             self.skips = self._backoff = MOST_SKIPS
 
-    def step_aside(self) -> bool:
-        """Let a peer answer that waits for this very CPU; False if that was not tried, or in vain.
+    def in_vain(self) -> None:
+        """Nothing came while we looked."""
+        self._backoff = min(2 * self._backoff + 1, MOST_SKIPS)
+        self.skips = self._backoff // 2
 
-        It saves both ends the way through epoll.
+
+class Turns:
+    """Learns whether a peer waits for this very CPU, and answers if it is let through."""
+
+    __slots__ = ("_keep", "_kept")
+
+    def __init__(self) -> None:
+        self._keep = self._kept = 0
+
+    def offer(self) -> bool:
+        """Let somebody else have a turn; False if nobody had one.
+
+        It saves both ends of a channel the way through epoll. What is no peer may take the CPU for
+        as long as the scheduler lets it, some milliseconds: see sched_yield(2).
         """
-        if self._stays:
-            self._stays -= 1
+        if self._kept:
+            self._kept -= 1
             return False
         before = time.perf_counter()
         os.sched_yield()
         turn = time.perf_counter() - before
         if turn > LONGEST_TURN:
-            self._staying = min(2 * self._staying + 1, MOST_STAYS)
+            self._keep = min(max(2 * self._keep + 1, MANY_KEPT[0]), MANY_KEPT[1])
         elif turn > SHORTEST_TURN:
-            self._staying //= 2
-        elif self._staying < FEW_STAYS:
-            self._staying += 1
-        self._stays = self._staying
+            self._keep //= 2
+        elif self._keep < FEW_KEPT:
+            self._keep += 1
+        self._kept = self._keep
         return turn > SHORTEST_TURN
 
-    def in_vain(self) -> None:
-        """Nothing came while we looked."""
-        self._backoff = min(2 * self._backoff + 1, MOST_SKIPS)
-        self.skips = self._backoff // 2
+
+# All channels of a process share its CPU.
+_turns: Final = Turns()
 
 
 class Waiting:
@@ -192,7 +206,7 @@ class Waiting:
         if self._leader is not None or self.receivers:
             return
         patience = self._patience
-        if not (patience.step_aside() or patience.skips or patience.prompt):
+        if not (_turns.offer() or patience.skips or patience.prompt):
             return
         if not self.read():
             patience.prompt = False
