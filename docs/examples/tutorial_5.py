@@ -1,0 +1,104 @@
+import itertools
+import signal
+
+import msgspec
+import trio
+
+import trio_ipc
+
+
+class Connection(msgspec.Struct):
+    """From the parent to a worker."""
+
+    number: int
+    stream: trio.SocketStream
+
+
+class Answered(msgspec.Struct):
+    """From a worker to the parent."""
+
+    number: int
+    people: int
+
+
+numbers = itertools.count(1)
+
+
+async def worker(parent: trio_ipc.Channel[Answered, Connection]) -> None:
+    async with trio.open_nursery() as nursery:
+        async for connection in parent:
+            nursery.start_soon(answer, connection, parent)
+
+
+async def answer(connection: Connection, parent: trio_ipc.Channel[Answered, Connection]) -> None:
+    """The bill is 120: how much is it for each of so many people?"""
+    async with connection.stream as stream:
+        try:
+            people = int(await read_line(stream))
+            await stream.send_all(f"{120 // people} each\n".encode())
+        except trio.BrokenResourceError:
+            return  # the client has gone
+    await parent.send(Answered(connection.number, people))
+
+
+async def read_line(stream: trio.SocketStream) -> bytes:
+    line = b""
+    while not line.endswith(b"\n"):
+        part = await stream.receive_some()
+        if not part:
+            raise trio.BrokenResourceError("the client has gone")
+        line += part
+    return line
+
+
+async def keep_worker(listener: trio.SocketListener, turn: trio.StrictFIFOLock) -> None:
+    while True:
+        try:
+            return await run_worker(listener, turn)
+        except trio_ipc.ChildFailed as exc:
+            print(exc)
+        await trio.sleep(0.5)  # if it fails at once, then not as fast as the machine can
+
+
+async def run_worker(listener: trio.SocketListener, turn: trio.StrictFIFOLock) -> None:
+    async with (
+        trio_ipc.open_child(worker, message_type=Answered, child_message_type=Connection) as child,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(report, child)
+        try:
+            while True:
+                async with turn:
+                    stream = await listener.accept()
+                async with stream:
+                    await child.send(Connection(next(numbers), stream))
+        except trio.ClosedResourceError:  # the listener is closed: no more connections
+            await child.send_channel.aclose()
+
+
+async def report(child: trio_ipc.ChildChannel[Connection, Answered]) -> None:
+    async for answered in child:
+        print(f"connection {answered.number}: a bill for {answered.people}")
+
+
+async def serve(listener: trio.SocketListener) -> None:
+    """Until the listener is closed, and each connection is answered."""
+    turn = trio.StrictFIFOLock()
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(keep_worker, listener, turn)
+
+
+async def main() -> None:
+    [listener] = await trio.open_tcp_listeners(8000, host="127.0.0.1")
+    async with listener, trio.open_nursery() as nursery:
+        nursery.start_soon(serve, listener)
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            await anext(signals)
+        print("stopping")
+        nursery.cancel_scope.deadline = trio.current_time() + 10
+        await listener.aclose()
+
+
+if __name__ == "__main__":
+    trio.run(main)
