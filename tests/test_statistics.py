@@ -161,7 +161,7 @@ async def test_what_an_end_of_a_pair_is_called() -> None:
         assert repr(a.send_channel) == "<send channel to its peer>"
         assert repr(a.receive_channel) == "<receive channel from its peer>"
         a.send_channel.close()
-        assert repr(a) == "<channel to its peer>"
+        assert repr(a) == "<channel to its peer, send half closed>"
         assert repr(a.send_channel) == "<send channel to its peer, closed>"
         a.close()
         assert "closed" in repr(a)

@@ -107,6 +107,7 @@ class _End:
             return
         if not self.receive_channels:
             connection.wire.stop()
+            connection.tell("no more is received here")
         if not self.send_channels:
             connection.end()
         else:
@@ -199,7 +200,8 @@ class SendChannel(_Half, trio.abc.SendChannel[SendT]):
         return self._end.send_channels
 
     def __repr__(self) -> str:
-        return f"<send channel to {self._connection.describe()}{_closed(self._closed)}>"
+        state = _queued(self._connection, sent=True) + _closed(self._closed)
+        return f"<send channel to {self._connection.describe()}{state}>"
 
     @trio.lowlevel.enable_ki_protection
     def send_nowait(
@@ -327,7 +329,8 @@ class ReceiveChannel(_Half, trio.abc.ReceiveChannel[ReceiveT]):
         return self._end.receive_channels
 
     def __repr__(self) -> str:
-        return f"<receive channel from {self._connection.describe()}{_closed(self._closed)}>"
+        state = _queued(self._connection, received=True) + _closed(self._closed)
+        return f"<receive channel from {self._connection.describe()}{state}>"
 
     @trio.lowlevel.enable_ki_protection
     def receive_nowait(self) -> ReceiveT:
@@ -409,8 +412,13 @@ class Channel(
         )
 
     def __repr__(self) -> str:
-        closed = self.send_channel._closed and self.receive_channel._closed
-        return f"<channel to {self._connection.describe()}{_closed(closed)}>"
+        closed = [half._closed for half in (self.send_channel, self.receive_channel)]
+        state = _queued(self._connection, sent=True, received=True)
+        if all(closed):
+            state += _closed(True)
+        elif any(closed):
+            state += f", {'send' if closed[0] else 'receive'} half{_closed(True)[1:]}"
+        return f"<channel to {self._connection.describe()}{state}>"
 
     def statistics(self) -> ChannelStatistics:
         """The state of this end of the channel. Not a checkpoint."""
@@ -501,6 +509,18 @@ class ChildChannel(Channel[SendT, ReceiveT]):
     def pid(self) -> int:
         """The child's process number."""
         return self.process.pid
+
+
+def _queued(connection: Connection, *, sent: bool = False, received: bool = False) -> str:
+    """What waits in an end, for people; nothing if nothing does."""
+    parts: list[tuple[int, str]] = []
+    if received:
+        parts.append((len(connection.wire.unread), "unread"))
+        parts.append((len(connection.receivers), "waiting to receive"))
+    if sent:
+        parts.append((connection.wire.bytes_unsent(), "bytes unsent"))
+        parts.append((len(connection.senders), "waiting to send"))
+    return "".join(f", {count} {text}" for count, text in parts if count)
 
 
 def _closed(closed: bool) -> str:

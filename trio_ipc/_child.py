@@ -12,11 +12,11 @@ import trio
 
 assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
 
-from . import _process, _target
+from . import _log, _process, _target
 from ._background import Background
 from ._channel import ChildChannel
 from ._connection import Connection
-from ._errors import ChildFailed, RemoteTraceback, how_it_ended
+from ._errors import ChildFailed, RemoteTraceback, how_it_ended, show_command
 from ._pair import make_wire, socket_identity
 from ._scope import Opening, in_background
 from .wire import Limits
@@ -126,6 +126,9 @@ async def _run_child(
         *(() if connection.duties is None else connection.duties.tasks),
     ):
         try:
+            spoken = program.protocol, program.serialization
+            _log.begin(connection, "opened, runs %s, %s protocol, %s", show_command(cmd), *spoken)
+            connection.tell("the limits are %s", _log.show_limits(wire.limits))
             if payload is not None:
                 connection.commit_first(payload)
             connection.push()
@@ -223,6 +226,7 @@ class Child:
         await self.process.wait()
         self._exited.set()
         connection = self.connection
+        connection.tell("the process %s", how_it_ended(self.process.returncode or 0))
         connection.take_all()
         reads_before = connection.reads
         while not connection.gone.is_set():
@@ -267,6 +271,8 @@ class Child:
         Ctrl-C hastens it, and is raised when the child is reaped.
         """
         connection = self.connection
+        manner = "" if polite else " by an exception or a cancellation"
+        connection.tell("the block is left%s", manner)
         connection.sink()
         connection.end()
         interrupt: KeyboardInterrupt | None = None
@@ -282,6 +288,7 @@ class Child:
             if number is not None and self.process.returncode is None:
                 self._signalled = True
                 self.process.send_signal(number)
+                connection.tell("the process is sent %s", signal.Signals(number).name)
             try:
                 await self._wait_settled(patience)
             except KeyboardInterrupt as exc:

@@ -274,6 +274,7 @@ class Connection(Writing):
 
     def _lose(self, cause: BaseException | None) -> None:
         """The socket has ended: what was complete stays, and nothing more will come."""
+        self.tell("the peer's end is gone%s", "" if cause is None else f": {cause}")
         self.is_gone = True
         self._update_clear()
         self._cause = cause
@@ -294,6 +295,7 @@ class Connection(Writing):
     def fail(self, error: ProtocolError) -> None:
         """The peer broke the rules: the channel is dead, whatever waits in it is closed."""
         self.cut_off = True
+        self.tell("the peer broke the protocol: %s", error)
         if self._blame is None:
             self._blame = str(error)
         self.shut()
@@ -344,6 +346,7 @@ class Connection(Writing):
         self._wake_writer()
         self._complete_all(self.receivers, self.receive_error)
         self._dismiss_senders()
+        self.tell("moved to another process" if moved else "closed")
 
     def _empty(self) -> None:
         # Handles that are left in the queue would be closed by the kernel, in our close(), and if

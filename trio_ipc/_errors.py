@@ -24,13 +24,7 @@ __all__ = [
 
 
 # Signals that a process gets because of what it does itself.
-_CRASHES: Final = (
-    signal.SIGSEGV,
-    signal.SIGABRT,
-    signal.SIGILL,
-    signal.SIGFPE,
-    getattr(signal, "SIGBUS", None),  # which Windows does not have
-)
+_CRASHES: Final = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE")
 
 
 class UnsupportedMessage(TypeError):
@@ -109,16 +103,16 @@ class ChildFailed(subprocess.CalledProcessError):
             self.__cause__: BaseException | None = RemoteTraceback(remote_traceback)
 
     def __str__(self) -> str:
-        name = self.cmd if isinstance(self.cmd, str) else shlex.join(map(os.fspath, self.cmd))
-        text = f"child {self.pid}, {name}, {how_it_ended(self.returncode)}"
+        text = f"child {self.pid}, {show_command(self.cmd)}, {how_it_ended(self.returncode)}"
         return text if self.remote_traceback is not None else f"{text}: {self._where_to_look()}"
 
     def _where_to_look(self) -> str:
         if self.returncode >= 0:
             return "what it wrote to its standard error may say why"
-        if -self.returncode in _CRASHES:
+        name = _name_signal(-self.returncode)
+        if name in _CRASHES:
             return "it crashed; run with `python -X faulthandler`, it shows where"
-        if self.returncode == -signal.SIGKILL:
+        if name == "SIGKILL":
             return "somebody sent that, or the kernel did because memory ran out: see its log"
         return "somebody sent that"
 
@@ -136,11 +130,20 @@ def closed_here() -> trio.ClosedResourceError:
     )
 
 
+def show_command(cmd: Any) -> str:
+    """What a child runs, in a line: an argv, or the name of a function."""
+    return cmd if isinstance(cmd, str) else shlex.join(map(os.fspath, cmd))
+
+
 def how_it_ended(returncode: int) -> str:
     """An exit status in words."""
     if returncode >= 0:
         return f"exited with status {returncode}"
+    return f"was killed by {_name_signal(-returncode)}"
+
+
+def _name_signal(number: int) -> str:
     try:
-        return f"was killed by {signal.Signals(-returncode).name}"
+        return signal.Signals(number).name
     except ValueError:
-        return f"was killed by signal {-returncode}"
+        return f"signal {number}"

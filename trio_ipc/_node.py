@@ -6,7 +6,6 @@ are open here, and want to be told when none is.
 
 from __future__ import annotations
 
-import logging
 import signal
 import sys
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +17,7 @@ assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
 from . import _handles, _node_handles
 from ._connection import handle_window
 from ._errors import HandleNotDelivered
+from ._log import LOGGER
 from ._waiting import Waiter
 from .wire.node import NodeWire
 from .wire.node_json import JsonCodec
@@ -38,8 +38,6 @@ ANSWER_TIMEOUT: Final = 30.0
 SHORT_ANSWER_TIMEOUT: Final = 2.0
 # Seconds between looks at sockets that a peer waits for: nothing tells when an object is closed.
 ACCOUNTING_INTERVAL: Final = 0.1
-
-_log = logging.getLogger("trio_ipc")
 
 
 def make_node_wire(serialization: str, message_type: Any, limits: Limits) -> NodeWire:
@@ -134,7 +132,7 @@ class Duties:
             answer.token.close()
             text = f"{self._connection.peer} did not take the handle: {answer.problem}"
             if delivery.is_ours:
-                _log.warning("%s; nobody waited for it", text)
+                LOGGER.warning("%s; nobody waited for it", text)
             else:
                 delivery.error = HandleNotDelivered(text)
         if delivery.waiter is not None:
@@ -145,7 +143,7 @@ class Duties:
         if self._current is not None:
             self._current.is_lost = True
             if self._current.is_ours:
-                _log.warning("%s went away before it took a handle", self._connection.peer)
+                LOGGER.warning("%s went away before it took a handle", self._connection.peer)
             self._current = None
 
     def leave_behind(self, payload: Any) -> None:

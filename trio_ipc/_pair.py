@@ -13,7 +13,7 @@ import trio
 
 assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
 
-from . import _handles
+from . import _handles, _log
 from ._channel import Channel
 from ._connection import Connection, handle_window
 from ._errors import ProtocolError, UnsupportedHandle
@@ -51,7 +51,7 @@ def make_pair(limits: Limits) -> tuple[Channel[Any, Any], Channel[Any, Any]]:
     try:
         ends = frozenset(map(socket_identity, socks))
         for sock, wire in zip(socks, wires, strict=True):
-            made.append(_make_end(sock, wire, ends))
+            made.append(_make_end(sock, wire, ends, "one of a pair"))
     except BaseException:
         for end in made:
             end._surrender()
@@ -67,12 +67,14 @@ def make_pair(limits: Limits) -> tuple[Channel[Any, Any], Channel[Any, Any]]:
 
 
 def _make_end(
-    sock: socket.socket, wire: NativeWire, ends: frozenset[tuple[int, int]]
+    sock: socket.socket, wire: NativeWire, ends: frozenset[tuple[int, int]], origin: str
 ) -> Channel[Any, Any]:
     connection = Connection(
         sock, wire, peer="its peer", ends=ends, max_handles=wire.limits.max_handles
     )
     connection.movable = True
+    _log.begin(connection, "opened, %s", origin)
+    connection.tell("the limits are %s", _log.show_limits(wire.limits))
     channel: Channel[Any, Any] = Channel._create(connection)
     return channel
 
@@ -132,7 +134,7 @@ def _build_channel(extra: bytes, descriptor: _handles.Descriptor) -> Channel[Any
     descriptor.release()
     wire = make_wire(Any, limits, greeted=True)
     wire.restore(moved.credit)
-    return _make_end(sock, wire, frozenset(moved.ends))
+    return _make_end(sock, wire, frozenset(moved.ends), "arrived in a message")
 
 
 _handles.register_channel(Channel, _describe_channel, _build_channel)

@@ -11,7 +11,7 @@ import trio
 
 assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
 
-from . import _process
+from . import _log, _process
 from ._background import Background
 from ._channel import Channel
 from ._connection import Connection
@@ -98,6 +98,8 @@ def _meet_node_parent(serialization: str, message_type: Any, limits: Limits) -> 
         scoped=True,
     )
     connection.settle()
+    _log.begin(connection, "opened, node protocol, %s", serialization)
+    connection.tell("the limits are %s", _log.show_limits(limits))
     Duties(connection, wire)
     return connection
 
@@ -108,6 +110,7 @@ async def greet_parent(
     """Exchange greetings on the child's end; what is not given is as the parent has it."""
     connection = Connection(sock, wire, peer="the parent", scoped=True)
     connection.settle()
+    _log.begin(connection, "opened, native protocol")
     try:
         await connection.read_until(lambda: wire.greeted)
         hello = wire.peer
@@ -115,6 +118,7 @@ async def greet_parent(
         limits = Limits(theirs, hello.max_message_size, handles_sent(hello)).replaced(*given)
         limits.check()
         wire.adopt(limits)
+        connection.tell("the limits are %s", _log.show_limits(limits))
         identity = socket_identity(sock)
         wire.hello(*identity)
         connection.accept_handles(

@@ -14,12 +14,14 @@ if sys.version_info < (3, 11):
 assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
 
 from ._errors import ProtocolError, closed_here
+from ._log import say_nothing
 from ._waiting import Waiting
 
 if TYPE_CHECKING:
     import socket
 
     from ._background import Background
+    from ._log import Tell
     from ._node import Duties
     from .wire import Wire
 
@@ -39,6 +41,8 @@ class State(Waiting):
         self.duties: Duties | None = None
         # Set when the socket is to be read again, while it is left alone.
         self._hungry: trio.Event | None = None
+        # Told of what happens to this end, except for messages; see `_log`.
+        self.tell: Tell = say_nothing
         self.closed = False
         self.cut_off = False
         # The scope is being left, and messages were lost by that: nobody gets what comes after.
@@ -115,6 +119,8 @@ class State(Waiting):
         if cause is not None:
             self._cause = cause
         self._settled = True
+        if text is not None and self.tell is not say_nothing:
+            self.tell("the verdict: %s", self.receive_error())
         if self.is_gone:
             self._settle_waiters()
 

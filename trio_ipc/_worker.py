@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ._connection import Connection
+    from ._log import Tell
     from .wire.native import NativeWire
 
 # What a shell shows for a process that a signal ended.
@@ -75,7 +76,7 @@ async def _run(connection: Connection, wire: NativeWire) -> int:
 
             async with in_background(cancel_on_signal, cancel_on_loss):
                 with tree:
-                    function, args = _find(wire)
+                    function, args = _find(wire, connection.tell)
                     channel: Channel[Any, Any] = Channel._create(connection)
                     await function(channel, *args)
                     await say_goodbye(channel)
@@ -99,9 +100,10 @@ async def _run(connection: Connection, wire: NativeWire) -> int:
     return 0
 
 
-def _find(wire: NativeWire) -> tuple[Callable[..., Awaitable[object]], list[Any]]:
+def _find(wire: NativeWire, tell: Tell) -> tuple[Callable[..., Awaitable[object]], list[Any]]:
     described, args = wire.take_call()
     call = msgspec.convert(described, _target.Call)
+    tell("runs %s", call.function)
     try:
         function = _target.find_function(call)
         message_type = _target.find_type(call.message_type)

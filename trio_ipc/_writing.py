@@ -196,6 +196,8 @@ class Writing(State):
 
     def end(self) -> None:
         """Nothing will be sent from here any more."""
+        if not self.wire.ended:
+            self.tell("no more is sent from here")
         self.wire.end()
         self._update_clear()
         self._complete_all(self.senders, self.send_error)
