@@ -80,6 +80,22 @@ async def test_a_child_that_dies_with_a_handle_under_way(how: str) -> None:
         await assert_alive(stream, far)
 
 
+@pytest.mark.parametrize("how", ["3", "-9"])
+async def test_a_child_that_fails_is_noticed_however_much_is_unread(how: str) -> None:
+    with trio.fail_after(60), pytest.raises(trio_ipc.ChildFailed):
+        async with open_rude("die_with_much_unread", how) as child:
+            await trio.sleep_forever()
+    assert_reaped(child.process, int(how))
+
+
+async def test_what_a_dead_child_has_sent_is_all_there_however_much_it_is() -> None:
+    with trio.fail_after(60):
+        async with open_rude("die_with_much_unread", "0") as child:
+            await child.process.wait()
+            assert [message async for message in child] == [*range(3000)]
+    assert_reaped(child.process, 0)
+
+
 @pytest.mark.parametrize("how", ["0", "3", "-9"])
 async def test_the_same_where_failures_are_the_callers_affair(how: str) -> None:
     with connection() as (stream, far):

@@ -64,6 +64,12 @@ def never_answer():
     wait()
 
 
+def die_with_much_unread(how):
+    # More than a parent reads ahead, all of which the socket takes.
+    say(b"".join(b"%d\n" % number for number in range(3000)))
+    end(how)
+
+
 def die_with_handle(how="0"):
     hear()
     end(how)
