@@ -20,16 +20,20 @@ class Answered(msgspec.Struct):
     people: int
 
 
+# What the worker's end sends and receives, and what the parent's end does.
+WorkersEnd = trio_ipc.Channel[Answered, Connection]
+ParentsEnd = trio_ipc.ChildChannel[Connection, Answered]
+
 numbers = itertools.count(1)
 
 
-async def worker(parent: trio_ipc.Channel[Answered, Connection]) -> None:
+async def worker(parent: WorkersEnd) -> None:
     async with trio.open_nursery() as nursery:
         async for connection in parent:
             nursery.start_soon(answer, connection, parent)
 
 
-async def answer(connection: Connection, parent: trio_ipc.Channel[Answered, Connection]) -> None:
+async def answer(connection: Connection, parent: WorkersEnd) -> None:
     """The bill is 120: how much is it for each of so many people?"""
     async with connection.stream as stream:
         try:
@@ -52,7 +56,11 @@ async def read_line(stream: trio.SocketStream) -> bytes:
 
 async def run_worker(listener: trio.SocketListener, turn: trio.StrictFIFOLock) -> None:
     async with (
-        trio_ipc.open_child(worker, message_type=Answered, child_message_type=Connection) as child,
+        trio_ipc.open_child(
+            worker,
+            message_type=Answered,
+            child_message_type=Connection,
+        ) as child,
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(report, child)
@@ -63,7 +71,7 @@ async def run_worker(listener: trio.SocketListener, turn: trio.StrictFIFOLock) -
                 await child.send(Connection(next(numbers), stream))
 
 
-async def report(child: trio_ipc.ChildChannel[Connection, Answered]) -> None:
+async def report(child: ParentsEnd) -> None:
     async for answered in child:
         print(f"connection {answered.number}: a bill for {answered.people}")
 

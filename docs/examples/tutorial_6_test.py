@@ -52,8 +52,8 @@ async def test_the_server_stops_when_all_are_answered() -> None:
         async with listener, trio.open_nursery() as nursery:
             nursery.start_soon(server.serve, listener)
             late = await trio.testing.open_stream_to_socket_listener(listener)
-            async with late:
-                assert await ask(listener, b"4") == b"30 each\n"  # late came first, so it is in
+            async with late:  # it comes first, so it is accepted when the next one is answered
+                assert await ask(listener, b"4") == b"30 each\n"
                 await listener.aclose()
                 await late.send_all(b"6\n")
                 assert await late.receive_some() == b"20 each\n"
