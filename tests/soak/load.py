@@ -27,7 +27,7 @@ QUICK_ROUND = 2_000
 # Of ``max_buffer_size``: where every message waits for the one before, it takes much longer.
 SIZES = (1000, math.inf, 1000, math.inf, 10, 1000, math.inf, 1000, math.inf, 1)
 # Seconds that a case may take, on whatever machine; what takes longer hangs.
-LIMIT = 600
+LIMIT = 3600
 # Bytes by which the memory may have grown since the first tenth: what the allocator keeps of
 # messages of different sizes, and nothing for each.
 MOST_GROWTH = 4 * 1024 * 1024
