@@ -310,7 +310,8 @@ async def test_everything_is_done_before_it_stops(
         lines.append(said.receive_nowait())
     results = [line for line in lines if line != "stopping"]
     assert results == [f"job {number} is done" for number in range(len(results))]
-    assert len(results) > lines.index("stopping") + 1
+    after = len(lines) - lines.index("stopping") - 1
+    assert 1 <= after <= 8  # in each direction three may be under way, and one is in its hands
     worker = capfd.readouterr().out
     assert worker == "worker: there is nothing left to do\nworker: tidied up\n"
     expect_on_page("howto/graceful_stop.md", worker, "stopping", lines[0])
