@@ -215,7 +215,7 @@ async def test_special_exceptions_pass_out_of_a_nursery(kind: type[BaseException
 
 
 async def test_close_between_iteration() -> None:
-    async with trio_ipc.open_child(children.count_for_ever) as child:
+    async with trio_ipc.open_child(children.count_for_ever, grace_period=60) as child:
         async with trio.open_nursery() as nursery:
 
             async def close() -> None:
@@ -230,7 +230,7 @@ async def test_close_between_iteration() -> None:
 
 
 async def test_close_before_iteration() -> None:
-    async with trio_ipc.open_child(children.listen) as child:
+    async with trio_ipc.open_child(children.listen, grace_period=60) as child:
         await child.aclose()
         with pytest.raises(trio.ClosedResourceError):
             await child.receive()
