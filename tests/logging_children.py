@@ -9,6 +9,9 @@ import trio
 
 import trio_ipc
 
+# Seconds for a child to finish by itself, on however busy a machine.
+PATIENCE = 60
+
 Parent = trio_ipc.Channel[Any, Any]
 
 
@@ -24,13 +27,13 @@ async def answer(parent: Parent) -> None:
 async def have_children(parent: Parent, script: str) -> None:
     """A function and a script, one after the other."""
     for target in (answer, script):
-        async with trio_ipc.open_child(target) as child:
+        async with trio_ipc.open_child(target, grace_period=PATIENCE) as child:
             await child.send("a secret")
             await child.receive()
 
 
 async def main() -> None:
-    async with trio_ipc.open_child(have_children, sys.argv[1]):
+    async with trio_ipc.open_child(have_children, sys.argv[1], grace_period=PATIENCE):
         pass
 
 

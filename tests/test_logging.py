@@ -64,7 +64,8 @@ def test_who_is_not_watched_has_nothing_in_the_way_of_its_messages() -> None:
 
 
 async def test_the_life_of_a_function_child(log: pytest.LogCaptureFixture) -> None:
-    async with trio_ipc.open_child(children.answer, max_handles=3) as child:
+    options: Any = {"max_handles": 3, "grace_period": children.PATIENCE}
+    async with trio_ipc.open_child(children.answer, **options) as child:
         await child.send("x")
         await child.receive()
     lines = told(log, f"child {child.pid}")
@@ -137,7 +138,7 @@ async def test_a_filter_that_fails_does_not_keep_a_child(
         raise ValueError("no such filter")
 
     monkeypatch.setattr(_log.LOGGER, "filters", [fail])
-    async with trio_ipc.open_child(children.receive_all) as child:
+    async with trio_ipc.open_child(children.receive_all, grace_period=children.PATIENCE) as child:
         pass
     assert child.process.returncode == 0
     assert "ValueError: no such filter" in capsys.readouterr().err
@@ -250,7 +251,7 @@ async def test_the_variable_holds_for_a_whole_tree(tmp_path: Path) -> None:
         assert each is not None
         peers.setdefault(each[1], set()).add(each[2])
     # The first one has a child, which has two, of which each has nobody but its parent.
-    assert sorted(map(len, peers.values())) == [1, 1, 1, 3]
+    assert sorted(map(len, peers.values())) == [1, 1, 1, 3], text
     [middle] = [pid for pid, names in peers.items() if len(names) == 3]
     assert peers.pop(middle) >= {"the parent"}
     assert sorted(map(sorted, peers.values())) == [

@@ -60,7 +60,7 @@ async def test_which_half_is_closed() -> None:
 
 
 async def test_a_child_and_how_it_ended() -> None:
-    async with trio_ipc.open_child(children.receive_all) as child:
+    async with trio_ipc.open_child(children.receive_all, grace_period=60) as child:
         assert repr(child) == f"<channel to child {child.pid}>"
     assert repr(child) == f"<channel to child {child.pid}, which exited with status 0, gone>"
 

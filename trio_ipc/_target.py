@@ -105,10 +105,8 @@ def check_arguments(function: Callable[..., Awaitable[object]], args: tuple[Any,
     Raises:
       TypeError: there are too many or too few of them.
     """
-    try:
-        signature = inspect.signature(function, follow_wrapped=False)
-    except (TypeError, ValueError):
-        return  # it has none that is known here
+    # Not of what a decorator has wrapped: it may add arguments, or take some away.
+    signature = inspect.signature(function, follow_wrapped=False)
     try:
         signature.bind(None, *args)
     except TypeError as exc:
