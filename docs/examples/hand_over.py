@@ -14,7 +14,8 @@ async def main() -> None:
     async with trio_ipc.open_child(worker) as child:  # spawns; child is a channel
         [listener] = await trio.open_tcp_listeners(8000, host="127.0.0.1")
         while True:
-            await child.send(await listener.accept())  # the connection moves
+            async with await listener.accept() as stream:
+                await child.send(stream)  # the connection moves to the child
 
 
 if __name__ == "__main__":
