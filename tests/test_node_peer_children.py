@@ -202,7 +202,7 @@ async def test_a_stopped_child_and_a_handle_that_nobody_waits_for() -> None:
 
 
 async def test_a_flood_and_leaving_in_the_middle_of_it() -> None:
-    async with open_rude("flood", max_buffer_size=10) as child:
+    async with open_rude("flood", max_buffer_size=10, grace_period=60) as child:
         for _ in range(100):
             assert await child.receive() == "x" * 997
         assert child.statistics().current_buffer_used < 100
