@@ -246,7 +246,7 @@ def _hint(error: OSError, program: Program) -> str:
             "Node.js is not installed, or not found by PATH; for another runtime, give the command:"
             " open_child(['bun', script], protocol='node')"
         )
-    if " " in error.filename:
+    if " " in str(error.filename):
         return "a command with arguments is a list: open_child(['program', 'argument'])"
     return ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import trio
 
@@ -13,7 +13,7 @@ if sys.version_info < (3, 11):
     from exceptiongroup import BaseExceptionGroup
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+    from collections.abc import AsyncGenerator, Awaitable, Callable
     from types import TracebackType
 
 __all__ = ["Opening", "in_background"]
@@ -39,7 +39,7 @@ class Opening(AbstractAsyncContextManager[T]):
         self._is_misused = False
 
     @trio.lowlevel.enable_ki_protection
-    def __aenter__(self) -> Coroutine[Any, Any, T]:
+    async def __aenter__(self) -> T:
         if self._is_entered:
             raise RuntimeError(f"this was entered before; each block needs its own: {self._usage}")
         self._is_entered = True
@@ -50,16 +50,16 @@ class Opening(AbstractAsyncContextManager[T]):
                 "this is no task of Trio's: call it from a function that trio.run() runs. asyncio"
                 " can't run it"
             ) from exc
-        return self._scope.__aenter__()
+        return await self._scope.__aenter__()
 
     @trio.lowlevel.enable_ki_protection
-    def __aexit__(
+    async def __aexit__(
         self,
         exc_type: type[BaseException] | None,
         exc_value: BaseException | None,
         traceback: TracebackType | None,
-    ) -> Coroutine[Any, Any, bool | None]:
-        return self._scope.__aexit__(exc_type, exc_value, traceback)
+    ) -> bool | None:
+        return await self._scope.__aexit__(exc_type, exc_value, traceback)
 
     def _misuse(self, kind: type[Exception], subject: str = "this") -> Exception:
         self._is_misused = True
