@@ -103,7 +103,7 @@ class Limits:
             if not _is_integer(size):
                 raise TypeError(f"max_buffer_size must be an integer or math.inf, not {size!r}")
             if size < 0:
-                raise ValueError(f"max_buffer_size must be >= 0, not {size}")
+                raise ValueError("max_buffer_size must be >= 0")
             if size >= 1 << 32:
                 raise ValueError(
                     f"max_buffer_size must be less than 2**32, or math.inf, not {size}"
