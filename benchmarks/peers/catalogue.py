@@ -77,7 +77,7 @@ def _node(serialization: str) -> Peer:
 def _bun(serialization: str) -> Peer:
     return Peer(
         f"Bun × Bun, {serialization}",
-        "the same programs under Bun, whose own Bun.spawn({ipc}) was never faster",
+        "the same programs under Bun, whose own Bun.spawn({ipc}) was slower with JSON",
         "javascript",
         {"runtime": "bun", "serialization": serialization},
         ["bun"],
