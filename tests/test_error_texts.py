@@ -374,7 +374,11 @@ CASES: dict[str, tuple[Case, type[BaseException], list[str]]] = {
         ["no option 'patience'", "neither has trio.lowlevel.open_process"],
     ),
     "an option that Trio refuses": (limited(text=True), TypeError, ["'text' option"]),
-    "a negative max_buffer_size": (limited(max_buffer_size=-1), ValueError, ["max_buffer_size must be >= 0"]),
+    "a negative max_buffer_size": (
+        limited(max_buffer_size=-1),
+        ValueError,
+        ["max_buffer_size must be >= 0"],
+    ),
     "a max_buffer_size that is a bool": (
         limited(max_buffer_size=True),
         TypeError,
