@@ -62,7 +62,7 @@ class Writing(State):
         self.clear = False
         self.corked = False
         # Awaited sends since a message came the other way.
-        self.streak = 0
+        self._streak = 0
         self._out_of_room = False
         # A write has failed.
         self._is_mute = False
@@ -102,20 +102,24 @@ class Writing(State):
         What is gathered leaves with the next few messages, before any task waits here, and else
         after `GATHERING` seconds, or when no task can send more.
         """
-        self.streak += 1
-        background = self.background
-        if self.streak > STREAM and self.clear and background is not None:
-            if self.wire.commit_small(payload):
-                background.work_within(GATHERING)
+        self._streak += 1
+        if self._streak > STREAM and self.clear:
+            assert self.background is not None  # or nothing would be clear
+            gathered = self.wire.commit_small(payload)
+            if gathered:
+                self.background.work_within(GATHERING)
             elif self._may_gather(payload):
+                gathered = True
                 self._commit(payload, keep_open)
-                background.gather()
-            else:
-                return self._send_at_once(payload, keep_open)
-            if self.streak % GATHER == 0:
-                self.push()
-            return True
-        return self._send_at_once(payload, keep_open)
+                self.background.gather()
+            if gathered:
+                if self._streak % GATHER == 0:
+                    self.push()
+                return True
+        sent = self.send_now(payload, keep_open)
+        if sent and self.corked:
+            self.push()
+        return sent
 
     def _may_gather(self, payload: bytes | Outbound) -> bool:
         # Large messages would only wait. Towards Node, one handle may be under way at a time.
@@ -123,16 +127,10 @@ class Writing(State):
             return False
         return self._admissible(payload)
 
-    def _send_at_once(self, payload: bytes | Outbound, keep_open: bool | None) -> bool:
-        sent = self.send_now(payload, keep_open)
-        if sent and self.corked:
-            self.push()
-        return sent
-
     def _end_streak(self) -> None:
-        if self.streak > STREAM:
+        if self._streak > STREAM:
             self.push()
-        self.streak = 0
+        self._streak = 0
 
     def _write_frame(self, frame: bytes) -> None:
         try:
