@@ -128,7 +128,7 @@ async def _run_child(
         try:
             spoken = program.protocol, program.serialization
             _log.begin(connection, "opened, runs %s, %s protocol, %s", show_command(cmd), *spoken)
-            connection.tell("the limits are %s", _log.show_limits(wire.limits))
+            _log.tell_limits(connection, wire.limits)
             if payload is not None:
                 connection.commit_first(payload)
             connection.push()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Tell = Callable[..., None]
 
-__all__ = ["LOGGER", "VARIABLE", "begin", "say_nothing", "show_limits"]
+__all__ = ["LOGGER", "VARIABLE", "begin", "say_nothing", "tell_limits"]
 
 LOGGER: Final = logging.getLogger("trio_ipc")
 LOGGER.addHandler(logging.NullHandler())
@@ -62,11 +62,12 @@ def begin(connection: Connection, text: str, *args: object) -> None:
     _watch_handles(connection)
 
 
-def show_limits(limits: Limits) -> str:
-    """In a line."""
+def tell_limits(connection: Connection, limits: Limits) -> None:
+    """What this end accepts."""
     names = "max_buffer_size", "max_message_size", "max_handles"
     shown = ", ".join(f"{name}={getattr(limits, name)}" for name in names)
-    return shown if limits.takes_handles else f"{shown}, takes no handles"
+    rest = "" if limits.takes_handles else ", takes no handles"
+    connection.tell("the limits are %s%s", shown, rest)
 
 
 # The ways of messages have no calls for this. Where somebody watches, they lead through here.

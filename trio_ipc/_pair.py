@@ -74,7 +74,7 @@ def _make_end(
     )
     connection.movable = True
     _log.begin(connection, "opened, %s", origin)
-    connection.tell("the limits are %s", _log.show_limits(wire.limits))
+    _log.tell_limits(connection, wire.limits)
     channel: Channel[Any, Any] = Channel._create(connection)
     return channel
 

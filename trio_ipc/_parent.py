@@ -99,7 +99,7 @@ def _meet_node_parent(serialization: str, message_type: Any, limits: Limits) -> 
     )
     connection.settle()
     _log.begin(connection, "opened, node protocol, %s", serialization)
-    connection.tell("the limits are %s", _log.show_limits(limits))
+    _log.tell_limits(connection, limits)
     Duties(connection, wire)
     return connection
 
@@ -118,7 +118,7 @@ async def greet_parent(
         limits = Limits(theirs, hello.max_message_size, handles_sent(hello)).replaced(*given)
         limits.check()
         wire.adopt(limits)
-        connection.tell("the limits are %s", _log.show_limits(limits))
+        _log.tell_limits(connection, limits)
         identity = socket_identity(sock)
         wire.hello(*identity)
         connection.accept_handles(
