@@ -62,10 +62,10 @@ async def stream(child: AnyChannel, count: int) -> None:
     await child.receive()
 
 
-async def stream_awaited(child: AnyChannel, count: int) -> None:
+async def stream_awaited(child: AnyChannel, count: int, message: object = SMALL) -> None:
     await child.send(count)
     for _ in range(count):
-        await child.send(SMALL)
+        await child.send(message)
     await child.receive()
 
 
@@ -92,37 +92,22 @@ async def _pair(work: Work, child_work: str, **options: Any) -> AsyncIterator[Ru
 # With what has to be prepared -------------------------------------------------------------------
 
 
-@asynccontextmanager
-async def payload(size: int) -> AsyncIterator[Running]:
+def payload(size: int) -> AbstractAsyncContextManager[Running]:
     """Every one is answered with its length."""
     message = make_payload(size)
-    async with _open("payload", max_message_size=LARGEST) as child:
 
-        async def run(count: int) -> float:
-            start = perf_counter()
-            for _ in range(count or 1):
-                await child.send(message if count else b"")
-                await child.receive()
-            return perf_counter() - start
-
-        yield Running(run, [child.pid])
-
-
-@asynccontextmanager
-async def payload_stream(size: int) -> AsyncIterator[Running]:
-    """One after the other, and one answer at the end."""
-    message = make_payload(size)
-    async with _open("stream_awaited", max_message_size=LARGEST) as child:
-
-        async def run(count: int) -> float:
-            start = perf_counter()
-            await child.send(count)
-            for _ in range(count):
-                await child.send(message)
+    async def ask(child: AnyChannel, count: int) -> None:
+        for _ in range(count or 1):
+            await child.send(message if count else b"")
             await child.receive()
-            return perf_counter() - start
 
-        yield Running(run, [child.pid])
+    return _pair(ask, "payload", max_message_size=LARGEST)
+
+
+def payload_stream(size: int) -> AbstractAsyncContextManager[Running]:
+    """One after the other, and one answer at the end."""
+    work = partial(stream_awaited, message=make_payload(size))
+    return _pair(work, "stream_awaited", max_message_size=LARGEST)
 
 
 @asynccontextmanager
