@@ -1,6 +1,6 @@
 """What to say about objects that can't be sent: why, and what to send instead.
 
-Only imported when there is something to say.
+What every child needs imports it only when there is something to say.
 """
 
 from __future__ import annotations
