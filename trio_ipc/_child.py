@@ -15,9 +15,9 @@ assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
 from . import _log, _process, _target
 from ._background import Background
 from ._channel import ChildChannel
-from ._connection import Connection
+from ._connection import Connection, socket_identity
 from ._errors import ChildFailed, RemoteTraceback, how_it_ended, show_command
-from ._pair import make_wire, socket_identity
+from ._native import make_native_wire
 from ._scope import Opening, in_background
 from .wire import Limits
 from .wire.native import NativeWire
@@ -91,7 +91,7 @@ def prepare_child(
 
         wire = make_node_wire(program.serialization, message_type, agreed)
     else:
-        wire = make_wire(message_type, agreed, accepts=() if call is None else (FAILURE,))
+        wire = make_native_wire(message_type, agreed, accepts=() if call is None else (FAILURE,))
     return Opening(
         "`async with open_child(...) as child:`",
         _run_child(program, wire, call, args, grace_period, check, options),
@@ -187,14 +187,8 @@ def _open_end(
     identity = socket_identity(ours)
     if isinstance(wire, NativeWire):
         wire.hello(*identity)
-    connection = Connection(
-        ours,
-        wire,
-        peer="a child",
-        ends=frozenset((identity, socket_identity(theirs))),
-        max_handles=wire.limits.max_handles_taken,
-        scoped=True,
-    )
+    ends = frozenset((identity, socket_identity(theirs)))
+    connection = Connection(ours, wire, peer="a child", ends=ends, scoped=True)
     if not isinstance(wire, NativeWire):
         from ._node import Duties
 

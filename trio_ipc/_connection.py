@@ -56,7 +56,6 @@ class Connection(Writing):
       wire: what is spoken on it.
       peer: how errors call the other side.
       ends: (device, inode) of the channel's own sockets, which may not travel through it.
-      max_handles: how many may arrive with one message.
       scoped: a scope will say what became of the peer, and close this.
 
     Attributes:
@@ -78,12 +77,11 @@ class Connection(Writing):
         *,
         peer: str,
         ends: frozenset[tuple[int, int]] = frozenset(),
-        max_handles: int = 16,
         scoped: bool = False,
     ) -> None:
         try:
             sock.setblocking(False)
-            super().__init__(sock, wire, peer, scoped, ends)
+            super().__init__(sock, wire, peer, scoped)
             if not wire.limits.takes_handles:
                 _refuse_descriptors(sock)
         except BaseException:
@@ -94,7 +92,7 @@ class Connection(Writing):
         self.reads = 0
         self.movable = False
         self.twin: weakref.ref[Connection] | None = None
-        self.accept_handles(max_handles, ends)
+        self.accept_handles(wire.limits.max_handles_taken, ends)
         self._sinking = False
         _live.add(self)
 
@@ -405,6 +403,12 @@ def _descriptors(control: list[tuple[int, int, bytes]]) -> list[_handles.Descrip
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
     return [_handles.Descriptor(fd) for fd in fds]
+
+
+def socket_identity(sock: socket.socket) -> tuple[int, int]:
+    """(device, inode): what tells an end of a socket pair, however often it is duplicated."""
+    status = os.fstat(sock.fileno())
+    return status.st_dev, status.st_ino
 
 
 def handle_window() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 import weakref
@@ -15,37 +14,19 @@ assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
 
 from . import _handles, _log
 from ._channel import Channel
-from ._connection import Connection, handle_window
+from ._connection import Connection, socket_identity
 from ._errors import ProtocolError, UnsupportedHandle
+from ._native import make_native_wire
 from .wire import Limits
-from .wire.msgpack import MsgpackCodec
 from .wire.native import NativeWire
 from .wire.native_frames import CreditState
-
-__all__ = ["make_pair", "make_wire", "socket_identity"]
-
-
-def socket_identity(sock: socket.socket) -> tuple[int, int]:
-    """(device, inode): what tells an end of a socket pair, however often it is duplicated."""
-    status = os.fstat(sock.fileno())
-    return status.st_dev, status.st_ino
-
-
-def make_wire(
-    message_type: Any, limits: Limits, *, greeted: bool = False, accepts: tuple[int, ...] = ()
-) -> NativeWire:
-    """The native protocol, with the handles of this library in its messages."""
-    codec = MsgpackCodec(message_type, _handles)
-    return NativeWire(
-        codec, limits, greeted=greeted, accepts=accepts, handle_window=handle_window()
-    )
 
 
 @trio.lowlevel.enable_ki_protection
 def make_pair(limits: Limits) -> tuple[Channel[Any, Any], Channel[Any, Any]]:
     """See `trio_ipc.open_channel_pair`."""
     limits.check()
-    wires = [make_wire(Any, limits, greeted=True) for _ in range(2)]
+    wires = [make_native_wire(Any, limits, greeted=True) for _ in range(2)]
     socks = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     made: list[Channel[Any, Any]] = []
     try:
@@ -69,9 +50,7 @@ def make_pair(limits: Limits) -> tuple[Channel[Any, Any], Channel[Any, Any]]:
 def _make_end(
     sock: socket.socket, wire: NativeWire, ends: frozenset[tuple[int, int]], origin: str
 ) -> Channel[Any, Any]:
-    connection = Connection(
-        sock, wire, peer="its peer", ends=ends, max_handles=wire.limits.max_handles
-    )
+    connection = Connection(sock, wire, peer="its peer", ends=ends)
     connection.movable = True
     _log.begin(connection, "opened, %s", origin)
     _log.tell_limits(connection, wire.limits)
@@ -132,7 +111,7 @@ def _build_channel(extra: bytes, descriptor: _handles.Descriptor) -> Channel[Any
         sock.detach()  # its owner closes it, without waiting for it
         raise ProtocolError("the peer sent a channel that is none")
     descriptor.release()
-    wire = make_wire(Any, limits, greeted=True)
+    wire = make_native_wire(Any, limits, greeted=True)
     wire.restore(moved.credit)
     return _make_end(sock, wire, frozenset(moved.ends), "arrived in a message")
 

@@ -14,9 +14,9 @@ assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
 from . import _log, _process
 from ._background import Background
 from ._channel import Channel
-from ._connection import Connection
+from ._connection import Connection, socket_identity
 from ._errors import NoParent, ProtocolError
-from ._pair import make_wire, socket_identity
+from ._native import make_native_wire
 from ._scope import Opening, in_background
 from .wire import Limits
 from .wire.native_frames import handles_sent
@@ -58,7 +58,7 @@ async def _run_parent(message_type: Any, given: Given) -> AsyncGenerator[Channel
     await trio.lowlevel.checkpoint_if_cancelled()
     serialization = _process.node_serialization()
     if serialization is None:
-        wire = make_wire(message_type, Limits())
+        wire = make_native_wire(message_type, Limits())
         connection = await greet_parent(_process.claim_socket(), wire, given)
     else:
         connection = _meet_node_parent(serialization, message_type, Limits().replaced(*given))
@@ -89,14 +89,8 @@ def _meet_node_parent(serialization: str, message_type: Any, limits: Limits) -> 
     except BaseException:
         sock.close()
         raise
-    connection = Connection(
-        sock,
-        wire,
-        peer="the parent",
-        ends=frozenset((identity,)),
-        max_handles=wire.limits.max_handles,
-        scoped=True,
-    )
+    ends = frozenset((identity,))
+    connection = Connection(sock, wire, peer="the parent", ends=ends, scoped=True)
     connection.settle()
     _log.begin(connection, "opened, node protocol, %s", serialization)
     _log.tell_limits(connection, limits)

@@ -19,7 +19,7 @@ assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
 from . import _handles, _process, _target
 from ._background import Background
 from ._channel import Channel
-from ._pair import make_wire
+from ._native import make_native_wire
 from ._parent import greet_parent, is_failure, say_goodbye, see_off_briefly
 from ._scope import in_background
 from .wire import Limits
@@ -49,7 +49,7 @@ def _ignore(*_: object) -> None: ...
 
 
 async def _serve() -> int:
-    wire = make_wire(Any, Limits(), accepts=(CALL,))
+    wire = make_native_wire(Any, Limits(), accepts=(CALL,))
     connection = await greet_parent(_process.claim_socket(), wire)
     try:
         await connection.read_until(lambda: wire.call is not None)

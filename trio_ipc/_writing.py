@@ -47,18 +47,12 @@ _OUT_OF_ROOM: Final = (errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM)
 class Writing(State):
     """The middle of `Connection`, whose arguments and attributes are explained there."""
 
-    def __init__(
-        self,
-        sock: socket.socket,
-        wire: Wire,
-        peer: str,
-        scoped: bool,
-        ends: frozenset[tuple[int, int]],
-    ) -> None:
+    ends: frozenset[tuple[int, int]]
+
+    def __init__(self, sock: socket.socket, wire: Wire, peer: str, scoped: bool) -> None:
         super().__init__(sock, wire, peer, scoped)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self._send = sock.send
-        self.ends = ends
         self.clear = False
         self.corked = False
         # Awaited sends since a message came the other way.

@@ -23,9 +23,9 @@ import trio
 
 import trio_ipc
 from trio_ipc._channel import Channel
-from trio_ipc._connection import Connection
+from trio_ipc._connection import Connection, socket_identity
+from trio_ipc._native import make_native_wire
 from trio_ipc._node import Duties, make_node_wire
-from trio_ipc._pair import make_wire, socket_identity
 from trio_ipc.wire import Limits
 from trio_ipc.wire.native_frames import CALL, FAILURE
 from trio_ipc.wire.node import NodeWire
@@ -153,16 +153,16 @@ class Conversation:
         wire: Any
         if protocol == "native":
             accepts = chance.choice([(), (FAILURE,), (CALL,)])
-            wire = make_wire(message_type, limits, greeted=chance.random() < 0.8, accepts=accepts)
+            wire = make_native_wire(
+                message_type, limits, greeted=chance.random() < 0.8, accepts=accepts
+            )
             language = Native(greets=not wire.greeted and chance.random() < 0.8)
         else:
             wire = make_node_wire(protocol, message_type, limits)
             # What the peer says must not be held back by our limits.
             language = Node(make_node_wire(protocol, Any, Limits()).codec)
         ends = frozenset((socket_identity(sock),))
-        connection = Connection(
-            sock, wire, peer="the peer", ends=ends, max_handles=limits.max_handles
-        )
+        connection = Connection(sock, wire, peer="the peer", ends=ends)
         if isinstance(wire, NodeWire):
             Duties(connection, wire)
         elif not wire.greeted:
