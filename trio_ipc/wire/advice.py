@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-__all__ = ["explain", "no_key", "no_value"]
+from .._errors import UnsupportedHandle, UnsupportedMessage
+
+__all__ = ["no_handle", "no_key", "no_value", "unsupported"]
 
 _ANYTHING_ELSE: Final = "send plain values, dataclasses, msgspec.Structs or handles"
 _ASYNCIO: Final = (
@@ -59,7 +61,21 @@ def no_key(key: Any, otherwise: str = "") -> TypeError:
     return TypeError(f"a property can't be named by a {name!r}: use a str{otherwise}")
 
 
-def explain(reason: object) -> str:
+def no_handle(obj: object) -> UnsupportedHandle:
+    """It was sent beside a message, and can't travel there."""
+    return UnsupportedHandle(
+        f"{type(obj).__name__!r} objects are no handles: send(message, handle) takes a stream, a"
+        " listener, a socket, a pipe, an open file or a channel; to send two values, send a list"
+    )
+
+
+def unsupported(message: Any, reason: object, what: str | None = None) -> UnsupportedMessage:
+    """A message, or ``what`` it is to its sender, can't be serialized for this ``reason``."""
+    what = repr(type(message).__name__) if what is None else what
+    return UnsupportedMessage(f"can't send {what}: {_explain(reason)}")
+
+
+def _explain(reason: object) -> str:
     """What msgspec says about a message, with what can be done about it."""
     text = str(reason) or type(reason).__name__
     if isinstance(reason, RecursionError):

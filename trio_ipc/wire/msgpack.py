@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, get_origin
 
 import msgspec
 
-from .._errors import MessageTooLarge, ProtocolError, UnsupportedHandle, UnsupportedMessage
+from .._errors import MessageTooLarge, ProtocolError, UnsupportedHandle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +23,6 @@ __all__ = [
     "HandleDescription",
     "MsgpackCodec",
     "check_handle_type",
-    "no_handle",
-    "unsupported",
 ]
 
 # MessagePack reserves the negative extension types for itself and uses -1 only; an application's
@@ -101,7 +99,9 @@ class MsgpackCodec:
         self.outgoing = []
         if isinstance(exc, (UnsupportedHandle, MessageTooLarge)) or not isinstance(exc, Exception):
             raise exc
-        raise unsupported(message, exc, what) from exc
+        from . import advice  # which who makes no mistake need not import
+
+        raise advice.unsupported(message, exc, what) from exc
 
     def pop_handles(self) -> list[HandleDescription]:
         """The handles of the message encoded last."""
@@ -118,7 +118,7 @@ class MsgpackCodec:
         if index == len(table):
             handle = self._kinds.describe(obj)
             if handle is None:
-                from . import advice  # which who makes no mistake need not import
+                from . import advice
 
                 raise advice.no_value(obj)
             if index == MOST_HANDLES:
@@ -189,22 +189,6 @@ class _Incoming:
             self._kinds.discard(obj)
         for token in self._tokens:
             token.close()
-
-
-def unsupported(message: Any, reason: object, what: str | None = None) -> UnsupportedMessage:
-    """What whoever sends it is to get."""
-    from . import advice
-
-    what = repr(type(message).__name__) if what is None else what
-    return UnsupportedMessage(f"can't send {what}: {advice.explain(reason)}")
-
-
-def no_handle(obj: object) -> UnsupportedHandle:
-    """What whoever sends it as a handle is to get."""
-    return UnsupportedHandle(
-        f"{type(obj).__name__!r} objects are no handles: send(message, handle) takes a stream, a"
-        " listener, a socket, a pipe, an open file or a channel; to send two values, send a list"
-    )
 
 
 def check_handle_type(expected: type, obj: Any) -> Any:

@@ -11,7 +11,6 @@ import msgspec
 
 from .._errors import MessageTooLarge
 from . import HandleMessage, Limits, Outbound, Token
-from .msgpack import no_handle
 from .native_frames import (
     ARRAY,
     ARRAY_OF_ONE,
@@ -134,7 +133,9 @@ class Sending:
             self.codec.refuse(message, exc)
         handles = self._check(data)
         if not any(known.obj is handle for known in handles):
-            raise no_handle(handle)
+            from . import advice
+
+            raise advice.no_handle(handle)
         return Outbound(PAIR, data, handles)
 
     def encode_call(self, call: Any, arguments: list[Any]) -> Outbound:

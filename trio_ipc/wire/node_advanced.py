@@ -25,8 +25,8 @@ except ImportError as _exc:
 
 from .. import javascript as js
 from .._errors import InvalidMessage, ProtocolError, UnsupportedHandle, UnsupportedMessage
-from . import HandleMessage
-from .msgpack import check_handle_type, unsupported
+from . import HandleMessage, advice
+from .msgpack import check_handle_type
 from .node_advanced_reading import Reader, Unwelcome
 from .node_advanced_writing import Writer
 from .node_values import (
@@ -100,7 +100,7 @@ class AdvancedCodec:
         except (UnsupportedMessage, UnsupportedHandle):
             raise
         except Exception as exc:
-            raise unsupported(message, _reason(exc)) from exc
+            raise advice.unsupported(message, _reason(exc)) from exc
         frame = writer.frame()
         size = len(frame) - _LENGTH.size
         if size > most:

@@ -19,7 +19,7 @@ import msgspec
 
 from .._errors import ProtocolError, UnsupportedHandle, UnsupportedMessage
 from . import HandleMessage
-from .msgpack import check_handle_type, unsupported
+from .msgpack import check_handle_type
 from .node_values import (
     ENVELOPE,
     Internal,
@@ -107,7 +107,9 @@ class JsonCodec:
         except (UnsupportedMessage, UnsupportedHandle):
             raise
         except Exception as exc:
-            raise unsupported(message, exc) from exc
+            from . import advice
+
+            raise advice.unsupported(message, exc) from exc
         if len(text) > self._max_size:
             raise too_large(len(text), self._max_size)
         return text

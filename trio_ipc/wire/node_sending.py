@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .._errors import MessageTooLarge
 from . import HandleMessage, Limits, Outbound, Token
-from .msgpack import no_handle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -99,7 +98,9 @@ class Sending:
                 return self.codec.encode(message)
         known = self.kinds.describe(handle)
         if known is None:
-            raise no_handle(handle)
+            from . import advice
+
+            raise advice.no_handle(handle)
         if self.limits.max_handles < 1:
             raise MessageTooLarge("the message has a handle, and max_handles is 0")
         return Outbound(0, self.codec.encode_handle(known.members, message), [known])
