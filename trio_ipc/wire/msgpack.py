@@ -9,11 +9,12 @@ kind, and what else its kind needs. The descriptors themselves travel beside the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, get_origin
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import msgspec
 
 from .._errors import MessageTooLarge, ProtocolError, UnsupportedHandle
+from .message_type import check_handle_type, undecodable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,6 @@ __all__ = [
     "HANDLE_CODE",
     "HandleDescription",
     "MsgpackCodec",
-    "check_handle_type",
 ]
 
 # MessagePack reserves the negative extension types for itself and uses -1 only; an application's
@@ -81,7 +81,7 @@ class MsgpackCodec:
             self._decode = msgspec.msgpack.Decoder(message_type, **hooks).decode
             decode_batch = msgspec.msgpack.Decoder(_list_of(message_type), **hooks).decode
         except TypeError as exc:
-            raise TypeError(f"message_type can't be decoded to: {exc}") from exc
+            raise undecodable(exc) from exc
         # A memoryview or a `msgspec.Raw` in a message refers to the bytes that it was decoded from,
         # which are overwritten by the next read.
         self.decode_batch: Callable[[Any], list[Any]] = (
@@ -189,13 +189,6 @@ class _Incoming:
             self._kinds.discard(obj)
         for token in self._tokens:
             token.close()
-
-
-def check_handle_type(expected: type, obj: Any) -> Any:
-    """As a ``dec_hook``: a handle is an object already, and only compared with what is expected."""
-    if not isinstance(obj, get_origin(expected) or expected):  # `Channel[str, int]` is none to ask
-        raise TypeError(f"Expected `{expected.__name__}`, got `{type(obj).__name__}`")
-    return obj
 
 
 def _list_of(item: Any) -> Any:

@@ -26,7 +26,7 @@ except ImportError as _exc:
 from .. import javascript as js
 from .._errors import InvalidMessage, ProtocolError, UnsupportedHandle, UnsupportedMessage
 from . import HandleMessage, advice
-from .msgpack import check_handle_type
+from .message_type import check_handle_type, undecodable
 from .node_advanced_reading import Reader, Unwelcome
 from .node_advanced_writing import Writer
 from .node_values import (
@@ -79,7 +79,7 @@ class AdvancedCodec:
         except msgspec.ValidationError:
             pass  # it is a type, and None is not of it
         except TypeError as exc:
-            raise TypeError(f"message_type can't be decoded to: {exc}") from exc
+            raise undecodable(exc) from exc
 
     # Out --------------------------------------------------------------------------------------
 

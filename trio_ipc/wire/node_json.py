@@ -19,7 +19,7 @@ import msgspec
 
 from .._errors import ProtocolError, UnsupportedHandle, UnsupportedMessage
 from . import HandleMessage
-from .msgpack import check_handle_type
+from .message_type import check_handle_type, undecodable
 from .node_values import (
     ENVELOPE,
     Internal,
@@ -68,7 +68,7 @@ class JsonCodec:
         try:
             self._decode = msgspec.json.Decoder(message_type, dec_hook=check_handle_type).decode
         except TypeError as exc:
-            raise TypeError(f"message_type can't be decoded to: {exc}") from exc
+            raise undecodable(exc) from exc
 
     # Out --------------------------------------------------------------------------------------
 

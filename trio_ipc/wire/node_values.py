@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 
 from .._errors import InvalidMessage, MessageTooLarge, UnsupportedMessage
-from .msgpack import check_handle_type
+from .message_type import check_handle_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
