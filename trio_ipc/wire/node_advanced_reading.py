@@ -60,10 +60,12 @@ ERROR_NAMES: Final = {
     ord("U"): "URIError",
 }
 
+# Number.MAX_SAFE_INTEGER, and the length of the longest array.
+SAFE: Final = 2**53 - 1
+MOST_ITEMS: Final = 2**32 - 1
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
 _LATEST: Final = 15
-_SAFE: Final = 2**53 - 1
-_MOST_ITEMS: Final = 2**32 - 1
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _HOLE: Final = object()
 
 
@@ -183,7 +185,7 @@ def _uint32(reader: Reader) -> Any:
 
 def _number(reader: Reader) -> int | float:
     number: float = reader.stream.read_double()
-    if number.is_integer() and -_SAFE <= number <= _SAFE:
+    if number.is_integer() and -SAFE <= number <= SAFE:
         return int(number) if number or math.copysign(1, number) > 0 else number
     return number
 
@@ -253,7 +255,7 @@ def _sparse_array(reader: Reader) -> Any:
     items: list[Any] = []
     present: dict[Any, Any] = {}
     length, entries = reader.stream.read_js_array_sparse(reader, identity=items)
-    if length > _MOST_ITEMS:
+    if length > MOST_ITEMS:
         raise ValueError("an array is too long")
     for key, value in entries:
         if type(key) is not str and not (type(key) is int and 0 <= key < length):
@@ -286,7 +288,7 @@ def _date(reader: Reader) -> datetime | js.Date:
     milliseconds: float = reader.stream.read_double()
     value: datetime | js.Date
     try:
-        value = _EPOCH + timedelta(milliseconds=int(milliseconds))
+        value = EPOCH + timedelta(milliseconds=int(milliseconds))
     except (OverflowError, ValueError):
         value = js.Date(milliseconds)
     reader.stream.objects.append(value)

@@ -24,10 +24,9 @@ from v8serialize.encode import WritableTagStream
 from v8serialize.jstypes import JSErrorData
 
 from .. import javascript as js
-from .._errors import UnsupportedHandle
 from . import advice
-from .node_advanced_reading import ERROR_NAMES, FLAGS, VIEWS
-from .node_values import is_internal, reserved
+from .node_advanced_reading import EPOCH, ERROR_NAMES, FLAGS, MOST_ITEMS, SAFE, VIEWS
+from .node_values import handle_inside, is_internal, reserved
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,10 +36,7 @@ __all__ = ["Writer"]
 # The length of the frame, and the version that every Node since 18 reads.
 _HEAD: Final = b"\0\0\0\0\xff\x0f"
 
-_SAFE: Final = 2**53 - 1
-_MOST_ITEMS: Final = 2**32 - 1
 _MOST_BYTES: Final = 2**32 - 1
-_EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 _MILLISECOND: Final = datetime.timedelta(milliseconds=1)
 
 # What is larger is copied once only, into the frame.
@@ -155,9 +151,7 @@ class Writer:
 
     def _check_handle(self, value: Any) -> None:
         if self._is_handle(value):
-            raise UnsupportedHandle(
-                "Node takes a handle beside a message, not inside of it: send(message, handle)"
-            )
+            raise handle_inside()
 
     def _check_part(self, value: Any) -> None:
         if type(value) not in _WRITERS and not isinstance(value, _BASES):
@@ -232,7 +226,7 @@ def _bool(writer: Writer, value: bool) -> None:
 def _int(writer: Writer, value: int) -> None:
     if -(1 << 31) <= value < 1 << 31:
         writer.stream.write_int32(value)
-    elif -_SAFE <= value <= _SAFE:
+    elif -SAFE <= value <= SAFE:
         writer.stream.write_double(value)
     else:
         writer.stream.write_bigint(value)
@@ -283,7 +277,7 @@ def _array(writer: Writer, value: js.Array[Any]) -> None:
 
 def _index(key: Any) -> int | str:
     name = _name(key)
-    if name.isdecimal() and name.isascii() and int(name) < _MOST_ITEMS and str(int(name)) == name:
+    if name.isdecimal() and name.isascii() and int(name) < MOST_ITEMS and str(int(name)) == name:
         return int(name)
     return name
 
@@ -355,7 +349,7 @@ def _array_buffer(writer: Writer, value: js.ArrayBuffer) -> None:
 
 def _datetime(writer: Writer, value: datetime.datetime) -> None:
     _write_date(
-        writer, value, float((value.astimezone(datetime.timezone.utc) - _EPOCH) // _MILLISECOND)
+        writer, value, float((value.astimezone(datetime.timezone.utc) - EPOCH) // _MILLISECOND)
     )
 
 

@@ -25,6 +25,7 @@ from .node_values import (
     Internal,
     Rejected,
     convert,
+    handle_inside,
     invalid,
     is_internal,
     reserved,
@@ -116,9 +117,7 @@ class JsonCodec:
 
     def _refuse_object(self, obj: Any) -> NoReturn:
         if self._is_handle(obj):
-            raise UnsupportedHandle(
-                "Node takes a handle beside a message, not inside of it: send(message, handle)"
-            )
+            raise handle_inside()
         from . import advice
 
         if obj is None or isinstance(obj, (bool, tuple)):  # which it knows, as values

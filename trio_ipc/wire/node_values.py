@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
-from .._errors import InvalidMessage, MessageTooLarge, UnsupportedMessage
+from .._errors import InvalidMessage, MessageTooLarge, UnsupportedHandle, UnsupportedMessage
 from .message_type import check_handle_type
 
 if TYPE_CHECKING:
@@ -88,6 +88,12 @@ def reserved() -> UnsupportedMessage:
     return UnsupportedMessage(
         "a `cmd` that begins with 'NODE_' is reserved for Node, which hides such a message from the"
         " program: call it otherwise"
+    )
+
+
+def handle_inside() -> UnsupportedHandle:
+    return UnsupportedHandle(
+        "Node takes a handle beside a message, not inside of it: send(message, handle)"
     )
 
 
