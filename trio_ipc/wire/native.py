@@ -54,13 +54,6 @@ class NativeWire(Sending, Receiving):
         self._start_sending(handle_window)
         self._start_receiving(greeted, accepts)
 
-    # The two halves meet: what one receives or drops, the other one needs to know.
-    _receive_grant = Sending._receive_grant
-    _update_congestion = Sending._update_congestion
-    _meet_limits = Sending._meet_limits
-    _pop_grant = Receiving._pop_grant  # pyright: ignore[reportAssignmentType]
-    _drop_unread = Receiving._drop_unread  # pyright: ignore[reportAssignmentType]
-
     def take_all(self) -> None:
         """Nothing holds it back."""
 

@@ -96,14 +96,11 @@ class Receiving(Granting):
         self.buffers: list[memoryview] = self._whole
         self._set_buffers()
 
-    def _receive_grant(self, grant: int) -> None:
-        raise NotImplementedError
+    if TYPE_CHECKING:  # what the other half has
 
-    def _update_congestion(self) -> None:
-        raise NotImplementedError
-
-    def _meet_limits(self) -> None:
-        raise NotImplementedError
+        def _receive_grant(self, grant: int) -> None: ...
+        def _update_congestion(self) -> None: ...
+        def _meet_limits(self) -> None: ...
 
     def _allow_lengths(self) -> None:
         self._maximum = self._lengths(TALKING + self._accepts if self.greeted else GREETING)

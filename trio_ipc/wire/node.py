@@ -61,12 +61,6 @@ class NodeWire(Sending, Receiving):
         self._start_sending()
         self._start_receiving(handle_window)
 
-    # The two halves meet: what one receives, the other one answers or has waited for.
-    _receive_ack = Sending._receive_ack
-    _receive_nack = Sending._receive_nack
-    _reply = Sending._reply
-    _weigh = Receiving._weigh  # pyright: ignore[reportAssignmentType]
-
     def want(self, receivers: int) -> None:
         """There is no credit to give."""
 

@@ -68,14 +68,11 @@ class Receiving:
         self._handles_unread = 0
         self.accounts: Accounts = Accounts(self.kinds.is_open)
 
-    def _receive_ack(self) -> None:
-        raise NotImplementedError
+    if TYPE_CHECKING:  # what the other half has
 
-    def _receive_nack(self) -> None:
-        raise NotImplementedError
-
-    def _reply(self, members: Mapping[str, Any]) -> None:
-        raise NotImplementedError
+        def _receive_ack(self) -> None: ...
+        def _receive_nack(self) -> None: ...
+        def _reply(self, members: Mapping[str, Any]) -> None: ...
 
     def received(self, count: int, tokens: Sequence[Token] = ()) -> None:
         """``count`` bytes were read into `buffers`, and ``tokens`` came with them.
