@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Sequence
 
-__all__ = ["HANDLE_WINDOW", "HandleMessage", "Limits", "Outbound", "Token", "Wire"]
-
-
 # The kernel counts a user's handles in flight against the sender's RLIMIT_NOFILE, often 1024, and
 # those that wait in the receiver fill its table.
 HANDLE_WINDOW: Final = 256

@@ -9,8 +9,6 @@ from typing import Any, Final
 
 from .._errors import UnsupportedHandle, UnsupportedMessage
 
-__all__ = ["no_handle", "no_key", "no_value", "unsupported"]
-
 _ANYTHING_ELSE: Final = "send plain values, dataclasses, msgspec.Structs or handles"
 _ASYNCIO: Final = (
     "asyncio goes on reading it: send a duplicate of its socket,"

@@ -19,12 +19,6 @@ from .message_type import check_handle_type, undecodable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = [
-    "HANDLE_CODE",
-    "HandleDescription",
-    "MsgpackCodec",
-]
-
 # MessagePack reserves the negative extension types for itself and uses -1 only; an application's
 # own `msgspec.msgpack.Ext` values (0 to 127) are left alone.
 HANDLE_CODE = -42

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from .native_frames import Hello
     from .native_receiving import Deferred
 
-__all__ = ["NativeWire"]
-
 
 class NativeWire(Sending, Receiving):
     """One end of a native channel. Implements `Wire`.

@@ -18,8 +18,6 @@ from .native_frames import (
 if TYPE_CHECKING:
     from . import Limits
 
-__all__ = ["Granting"]
-
 
 class Granting:
     """What has arrived, what of it was taken, and what goes back for it. A part of `Receiving`.

@@ -55,8 +55,6 @@ import msgspec
 if TYPE_CHECKING:
     from . import Limits
 
-__all__ = ["CreditState", "Hello", "handles_sent"]
-
 VERSION: Final = 1
 
 HEADER: Final = Struct("!BBHI")

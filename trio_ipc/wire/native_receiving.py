@@ -47,8 +47,6 @@ if TYPE_CHECKING:
 
     from .msgpack import MsgpackCodec
 
-__all__ = ["Receiving"]
-
 
 class Deferred:
     """A received message that becomes a value, or an error, when it is taken."""

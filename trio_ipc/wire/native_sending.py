@@ -45,8 +45,6 @@ if TYPE_CHECKING:
 
     from .msgpack import MsgpackCodec
 
-__all__ = ["Sending"]
-
 # A batch begins with room for its header and for the head of its array.
 _PREFIX_SIZE = HEADER_SIZE + ARRAY_SIZE
 _PREFIX = bytes(_PREFIX_SIZE)

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from . import Limits
     from .node_values import NodeCodec, NodeHandleKinds
 
-__all__ = ["NodeWire"]
-
 
 class NodeWire(Sending, Receiving):
     """One end of a channel in Node's protocol. Implements `Wire`.

@@ -14,8 +14,6 @@ from .node_values import ENVELOPE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Accounts"]
-
 
 class Accounts:
     """The received sockets of each server.

@@ -42,8 +42,6 @@ from .node_values import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["AdvancedCodec"]
-
 _SPECIAL: Final[set[type]] = {Internal, Rejected}
 _LENGTH: Final = struct.Struct(">I")
 _FIRST: Final = 0xFF

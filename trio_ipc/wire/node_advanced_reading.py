@@ -22,8 +22,6 @@ from .. import javascript as js
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ERROR_NAMES", "FLAGS", "VIEWS", "Reader", "Unwelcome"]
-
 Tag = SerializationTag
 
 # By their number on the wire: the order of `arrayBufferViewTypes` in Node's lib/v8.js. A Buffer is

@@ -31,8 +31,6 @@ from .node_values import handle_inside, is_internal, reserved
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Writer"]
-
 # The length of the frame, and the version that every Node since 18 reads.
 _HEAD: Final = b"\0\0\0\0\xff\x0f"
 

@@ -35,8 +35,6 @@ from .node_values import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["JsonCodec"]
-
 _NEWLINE: Final = ord("\n")
 _BACKSLASH: Final = ord("\\")
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from . import Limits, Token
     from .node_values import NodeCodec, NodeHandleKinds
 
-__all__ = ["Receiving"]
-
 READ_SIZE: Final = 65536
 # Bytes that may wait unread, if a single message may not be larger.
 LEAST_BYTES: Final = 1024 * 1024

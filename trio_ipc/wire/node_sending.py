@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from .node_values import NodeCodec, NodeHandleKinds
 
-__all__ = ["Answer", "Sending"]
-
 # Bytes of small messages that are written together.
 BATCH_SIZE: Final = 65536
 # The bytes unsent at which Node's own `send()` returns false (kChannelHandle's writeQueueSize in

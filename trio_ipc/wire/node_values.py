@@ -15,19 +15,6 @@ from .message_type import check_handle_type
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = [
-    "ENVELOPE",
-    "Internal",
-    "NodeCodec",
-    "NodeHandleKinds",
-    "Rejected",
-    "convert",
-    "invalid",
-    "is_internal",
-    "reserved",
-    "too_large",
-]
-
 # Bytes that an internal message may have around the user's own: a key holds the path of a socket.
 ENVELOPE: Final = 1024
 
