@@ -5,8 +5,13 @@ gives bytes and tokens out. There is no Trio here, no socket and no clock, so th
 tested, and no descriptor either: a *token* is anything with a ``close()``, made by whoever does
 the I/O. A token that is handed in here belongs to the protocol until it is handed out again.
 
-`Wire` is what the layers above may rely on; nothing above knows which protocol runs.
+`Wire` is what the layers above may rely on. Whoever opens a channel chooses its protocol;
+after that only the connection's ``duties`` tell which one runs: Node's has some, the native one
+none.
 """
+
+# The methods of protocols have docstrings and no bodies.
+# pyright: reportReturnType=false
 
 from __future__ import annotations
 
@@ -188,29 +193,128 @@ class Wire(Protocol):
     failure_text: str | None
     """The traceback that a failed function child sent as its last words."""
 
-    def encode(self, message: Any, handle: Any = None) -> bytes | Outbound: ...
-    def check_again(self, payload: bytes | Outbound) -> None: ...
-    def can_send(self, handles: int = 0) -> bool: ...
-    def commit_single(self, payload: bytes | Outbound) -> bytes | None: ...
-    def unwritten(self, frame: bytes, count: int) -> None: ...
-    def commit_small(self, payload: bytes | Outbound) -> bool: ...
-    def commit(self, payload: bytes | Outbound, tokens: Sequence[Token] | None = None) -> None: ...
-    def end(self) -> None: ...
-    def hang_up(self) -> bool: ...
-    def stop(self) -> None: ...
-    def has_output(self) -> bool: ...
-    def next_write(self, *, full_only: bool = False) -> tuple[list[Any], Sequence[Any]] | None: ...
-    def written(self, count: int) -> None: ...
-    def received(self, count: int, tokens: Sequence[Token] = ()) -> None: ...
-    def received_eof(self) -> None: ...
-    def take(self) -> Any: ...
-    def take_all(self) -> None: ...
-    def want(self, receivers: int) -> None: ...
-    def skip_unread(self) -> None: ...
-    def needs_grant(self) -> bool: ...
-    def flush_grants(self) -> None: ...
-    def bytes_unsent(self) -> int: ...
-    def credit_left(self) -> float: ...
-    def abandon_input(self) -> None: ...
-    def abandon_output(self) -> None: ...
-    def close(self) -> None: ...
+    def encode(self, message: Any, handle: Any = None) -> bytes | Outbound:
+        """Check and serialize a message, without any effect.
+
+        Returns:
+          what to commit: bytes, or an `Outbound` if it needs tokens or a frame of its own.
+
+        Raises:
+          UnsupportedMessage: it can't be serialized.
+          UnsupportedHandle: a handle can't travel, or not where it is.
+          MessageTooLarge: one end's limits don't allow it.
+        """
+
+    def check_again(self, payload: bytes | Outbound) -> None:
+        """The peer may have named its limits since this was encoded.
+
+        Raises:
+          MessageTooLarge: it takes less than was thought.
+        """
+
+    def can_send(self, handles: int = 0) -> bool:
+        """Whether one more message, with that many handles, may be committed now."""
+
+    def commit_single(self, payload: bytes | Outbound) -> bytes | None:
+        """Commit a small message and return the frame to write, if there is room for it and
+        nothing stands before it.
+
+        `commit` and `next_write` in short, for the message that is answered before the next one
+        is sent. None, and nothing has happened, if it is not that simple; what is not written
+        goes to `unwritten`.
+        """
+
+    def unwritten(self, frame: bytes, count: int) -> None:
+        """Only ``count`` bytes of what `commit_single` gave are out; `next_write` has the rest."""
+
+    def commit_small(self, payload: bytes | Outbound) -> bool:
+        """Commit, if it is a small message and there is room for it; False, and nothing has
+        happened, if not."""
+
+    def commit(self, payload: bytes | Outbound, tokens: Sequence[Token] | None = None) -> None:
+        """Queue one encoded message; `can_send` was true. It will arrive, whole and in order.
+
+        Args:
+          tokens: one for each of its handles, in their order; they belong to the protocol now.
+        """
+
+    def end(self) -> None:
+        """No more messages will come from here. The peer is told behind those that were
+        committed."""
+
+    def hang_up(self) -> bool:
+        """Whether our direction of the socket is to be shut down, to tell the peer of `end`. It is
+        True once at most."""
+
+    def stop(self) -> None:
+        """No more messages will be taken here: those that are unread, and those that will come,
+        are dropped, and their handles closed."""
+
+    def has_output(self) -> bool:
+        """Whether anything is committed and not written yet."""
+
+    def next_write(self, *, full_only: bool = False) -> tuple[list[Any], Sequence[Any]] | None:
+        """Buffers to write with one call, and the tokens to pass with their first byte; None if
+        there is nothing to write.
+
+        Call `written` with the outcome; if it failed, ask again. The tokens are only lent. With
+        ``full_only``, an open batch is left open for more.
+        """
+
+    def written(self, count: int) -> None:
+        """``count`` bytes of the last `next_write` are out, and with the first of them its
+        tokens."""
+
+    def received(self, count: int, tokens: Sequence[Token] = ()) -> None:
+        """``count`` bytes were read into `buffers`, and ``tokens`` came with them. Those belong to
+        the protocol now, even if this raises.
+
+        Raises:
+          ProtocolError: and then the channel is dead: call `close`.
+        """
+
+    def received_eof(self) -> None:
+        """The peer is gone.
+
+        Raises:
+          ProtocolError: in the middle of a message, or of a frame.
+        """
+
+    def take(self) -> Any:
+        """The next unread message, whose handles are the caller's; `unread` is not empty.
+
+        Raises:
+          InvalidMessage: it is not of ``message_type``; it is gone, its handles are closed.
+          ProtocolError: its handles are not what it says: call `close`.
+        """
+
+    def take_all(self) -> None:
+        """The peer is dead, so what is left of it is finite, and `sated` is never True again."""
+
+    def want(self, receivers: int) -> None:
+        """So many tasks wait for a message: with no buffer, that is what grants credit."""
+
+    def skip_unread(self) -> None:
+        """Take what is unread, for nobody: the handles are closed, the peer gets its credit
+        back."""
+
+    def needs_grant(self) -> bool:
+        """Whether the credit that is due should leave now, if nobody does it later."""
+
+    def flush_grants(self) -> None:
+        """Queue what credit is due, if no other frame has taken it along."""
+
+    def bytes_unsent(self) -> int:
+        """How many bytes are committed and not written yet."""
+
+    def credit_left(self) -> float:
+        """How many messages the peer would take now; ``math.inf`` for any number."""
+
+    def abandon_input(self) -> None:
+        """Close the tokens of whatever is not a complete message."""
+
+    def abandon_output(self) -> None:
+        """Drop what was not written, and close its tokens."""
+
+    def close(self) -> None:
+        """Close every token that is in here, and every handle that was made of one."""

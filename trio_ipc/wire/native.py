@@ -60,7 +60,6 @@ class NativeWire(Sending, Receiving):
         return False
 
     def close(self) -> None:
-        """Close every token that is in here."""
         self.abandon_output()
         self.abandon_input()
         self._drop_unread()

@@ -104,11 +104,11 @@ class Granting:
         return grant
 
     def needs_grant(self) -> bool:
-        """Whether the credit that is due should leave now, if nobody does it later.
+        """Not all that is due should leave now.
 
-        Not all of it should: grants that the peer does not read would fill the socket, until this
-        end could not even say goodbye. A part of what the peer has left makes some hundred frames
-        out of any number of messages, and lets it have each one when it has few.
+        Grants that the peer does not read would fill the socket, until this end could not even say
+        goodbye. A part of what the peer has left makes some hundred frames out of any number of
+        messages, and lets it have each one when it has few.
         """
         left = self._granted - self._arrived_messages
         return self._handles_owed > 0 or self.grants_pending > left // 16
@@ -123,7 +123,6 @@ class Granting:
             self.grant_at = max(1, min(self.grant_at, len(self.unread) // 4))
 
     def want(self, receivers: int) -> None:
-        """So many tasks wait for a message: with no buffer, that is what grants credit."""
         if not self._refill:
             outstanding = self._granted - self._arrived_messages + self.grants_pending
             if outstanding < receivers:

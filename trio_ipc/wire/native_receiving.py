@@ -139,11 +139,6 @@ class Receiving(Granting):
             self.buffers = self._whole
 
     def received(self, count: int, tokens: Sequence[Token] = ()) -> None:
-        """``count`` bytes were read into `buffers`, and ``tokens`` came with them.
-
-        Raises:
-          ProtocolError: and then the channel is dead: call `close`.
-        """
         if tokens:
             self._tokens.extend(tokens)
         if self._large is None:
@@ -354,12 +349,6 @@ class Receiving(Granting):
         self._update_congestion()
 
     def take(self) -> Any:
-        """The next unread message; `unread` is not empty.
-
-        Raises:
-          InvalidMessage: it is not of ``message_type``; it is gone, its handles are closed.
-          ProtocolError: its handles are not what it says: call `close`.
-        """
         item = self.unread.popleft()
         self._taken_here += 1
         self.grants_pending += self._refill
@@ -410,7 +399,6 @@ class Receiving(Granting):
             raise InvalidMessage(f"{type(exc).__name__}: {exc}") from exc
 
     def skip_unread(self) -> None:
-        """Take what is unread, for nobody: the peer gets its credit back."""
         count = len(self.unread)
         self._drop_unread()
         self._handles_unread = 0
@@ -418,11 +406,6 @@ class Receiving(Granting):
         self.grants_pending += count * self._refill
 
     def received_eof(self) -> None:
-        """The peer is gone.
-
-        Raises:
-          ProtocolError: in the middle of a frame.
-        """
         if self._frame is not None:
             kind, length, _ = self._frame
             raise ProtocolError(
@@ -436,7 +419,6 @@ class Receiving(Granting):
             )
 
     def abandon_input(self) -> None:
-        """Close the tokens of whatever is not a complete message."""
         if self._frame is not None:
             close_tokens(self._frame[2])
         close_tokens(self._tokens)

@@ -102,11 +102,6 @@ class Sending:
     # Encoding, without effect ---------------------------------------------------------------
 
     def encode(self, message: Any, handle: Any = None) -> bytes | Outbound:
-        """Check and serialize, without any effect.
-
-        Raises:
-          UnsupportedMessage, UnsupportedHandle, MessageTooLarge: as their names say.
-        """
         if handle is not None:
             return self._encode_pair(message, handle)
         if message.__class__ is bytes and len(message) >= BARE_BYTES:
@@ -165,11 +160,6 @@ class Sending:
             )
 
     def check_again(self, payload: bytes | Outbound) -> None:
-        """The peer may have named its limits since this was encoded.
-
-        Raises:
-          MessageTooLarge: it takes less than was thought.
-        """
         if isinstance(payload, Outbound):
             head = ARRAY_SIZE if payload.kind == MESSAGES else 0
             self._check_size(len(payload.data) - head, len(payload.handles))
@@ -179,7 +169,6 @@ class Sending:
     # Committing -----------------------------------------------------------------------------
 
     def can_send(self, handles: int = 0) -> bool:
-        """Whether one more message, with that many handles, may be committed now."""
         if self.credit <= 0 or self.congested:
             return False
         in_flight = self._sent_handles - self._taken_handles
@@ -191,12 +180,6 @@ class Sending:
         )
 
     def commit_single(self, payload: bytes | Outbound) -> bytes | None:
-        """Commit a small message and return the frame to write, if nothing stands before it.
-
-        `commit` and `next_write` in short, for the message that is answered before the next one
-        is sent. None, and nothing has happened, if it is not that simple; what is not written
-        goes to `unwritten`.
-        """
         if (
             type(payload) is Outbound
             or self.credit <= 0
@@ -218,13 +201,10 @@ class Sending:
         return _BATCH_HEAD.pack(MESSAGES, 0, grant, size, ARRAY_TAG, 1) + payload
 
     def unwritten(self, frame: bytes, count: int) -> None:
-        """Only ``count`` bytes of what `commit_single` gave are out."""
         self._queue.append((memoryview(frame)[count:], []))
         self.unsent += len(frame) - count
 
     def commit_small(self, payload: bytes | Outbound) -> bool:
-        """Commit, if it is a small message and there is room for it; False, and nothing has
-        happened, if not."""
         batch = self._batch
         if (
             self.credit <= 0
@@ -240,7 +220,7 @@ class Sending:
         return True
 
     def commit(self, payload: bytes | Outbound, tokens: Sequence[Token] | None = None) -> None:
-        """Queue one encoded message; `can_send` was true. It will arrive, whole and in order."""
+        """The call of a function child needs no credit."""
         if self.commit_small(payload):
             return
         if isinstance(payload, Outbound):
@@ -344,13 +324,12 @@ class Sending:
         self._push(HELLO, msgspec.msgpack.encode(greeting(self.limits, device, inode)))
 
     def end(self) -> None:
-        """Say that no more messages will come."""
         if not self.ended:
             self.ended = True
             self._push(END)
 
     def stop(self) -> None:
-        """Say that no more messages will be taken, and drop those that wait."""
+        """The peer is told, and sends no more."""
         if not self.stopped:
             self.stopped = True
             self._push(STOP)
@@ -361,7 +340,6 @@ class Sending:
         self._push(FAILURE, text.encode("utf-8", "replace")[-FAILURE_SIZE:])
 
     def flush_grants(self) -> None:
-        """Queue what credit is due, if no other frame has taken it along."""
         self._seal()
         while self.grants_pending > 0:
             self._push(GRANT)
@@ -369,23 +347,15 @@ class Sending:
     # Writing --------------------------------------------------------------------------------
 
     def has_output(self) -> bool:
-        """Whether anything is committed and not written yet."""
         return bool(self._queue or self._batch_count or self._parcels)
 
     def bytes_unsent(self) -> int:
-        """How much that is."""
         return self.unsent + self._parcels_size + (len(self._batch) if self._batch_count else 0)
 
     def credit_left(self) -> float:
-        """How many messages the peer would take now."""
         return math.inf if self.credit > UNLIMITED // 2 else max(0, self.credit)
 
     def next_write(self, *, full_only: bool = False) -> tuple[list[Any], Sequence[Token]] | None:
-        """Buffers to write with one call, and the tokens to pass with their first byte.
-
-        Nothing ever stands in front of a frame with tokens. Call `written` with the outcome.
-        With ``full_only``, an open batch is left open for more.
-        """
         if not full_only:
             self._seal()
         queue = self._queue
@@ -395,13 +365,12 @@ class Sending:
         buffers = [first]
         for index in range(1, min(len(queue), 16)):
             if queue[index][1]:
-                break
+                break  # they ride on its first byte, and nothing may stand in front of that
             buffers.append(queue[index][0])
         return buffers, tokens
 
     def written(self, count: int) -> None:
-        """``count`` bytes of the last `next_write` are out, and with the first of them its
-        tokens, whose work is done."""
+        """The work of tokens that are out is done."""
         queue = self._queue
         self.unsent -= count
         while count:
@@ -416,7 +385,6 @@ class Sending:
             self._update_congestion()
 
     def abandon_output(self) -> None:
-        """Drop what was not written, tokens included."""
         self._seal()
         for _, tokens in self._queue:
             for token in tokens:

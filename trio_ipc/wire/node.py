@@ -69,7 +69,6 @@ class NodeWire(Sending, Receiving):
         """There is no credit to give."""
 
     def close(self) -> None:
-        """Close every token and every handle that is in here."""
         self.abandon_output()
         self.abandon_input()
         self.skip_unread()

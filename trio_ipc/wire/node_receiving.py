@@ -73,11 +73,6 @@ class Receiving:
         def _reply(self, members: Mapping[str, Any]) -> None: ...
 
     def received(self, count: int, tokens: Sequence[Token] = ()) -> None:
-        """``count`` bytes were read into `buffers`, and ``tokens`` came with them.
-
-        Raises:
-          ProtocolError: and then the channel is dead: call `close`.
-        """
         overdue = len(self._tokens)
         if tokens:
             # They ride on the first byte of their frames. Of one that had begun before, the kernel
@@ -184,29 +179,19 @@ class Receiving:
             self._reply({"cmd": "NODE_SOCKET_ALL_CLOSED", "key": key})
 
     def received_eof(self) -> None:
-        """The peer is gone, which is how this protocol says goodbye.
-
-        Raises:
-          ProtocolError: in the middle of a message.
-        """
+        """This is how the protocol says goodbye."""
         cut = self.codec.incomplete()
         if cut is not None:
             raise ProtocolError(f"the peer ended in the middle of a message: {cut}")
         self.peer_ended = True
 
     def abandon_input(self) -> None:
-        """Close the tokens of whatever is not a complete message."""
         while self._tokens:
             self._tokens.popleft().close()
 
     # Taking -----------------------------------------------------------------------------------
 
     def take(self) -> Any:
-        """The next unread message; `unread` is not empty.
-
-        Raises:
-          InvalidMessage: it is not of ``message_type``; it is gone, its handle is closed.
-        """
         item = self.unread.popleft()
         self._taken += 1
         if self._reads[0][0] <= self._taken:
@@ -223,7 +208,6 @@ class Receiving:
         return item
 
     def skip_unread(self) -> None:
-        """Take what is unread, for nobody."""
         self._taken += len(self.unread)
         for item in self.unread:
             if item.__class__ is _Parcel:
@@ -234,7 +218,6 @@ class Receiving:
         self._weigh()
 
     def take_all(self) -> None:
-        """The peer is dead, so what is left of it is finite, and may be read at once."""
         self._insatiable = True
         self._weigh()
 
@@ -254,6 +237,6 @@ class Receiving:
         )
 
     def stop(self) -> None:
-        """Drop what is unread and what will come. The peer has no way to learn of it."""
+        """The peer has no way to learn of it."""
         self._stopped = True
         self.skip_unread()

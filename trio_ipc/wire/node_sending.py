@@ -89,7 +89,6 @@ class Sending:
     # Encoding, without effect ---------------------------------------------------------------
 
     def encode(self, message: Any, handle: Any = None) -> bytes | Outbound:
-        """Check and serialize, without any effect. Raises as `NodeCodec.encode` does."""
         if handle is None:
             if message.__class__ is HandleMessage:
                 message, handle = message
@@ -110,25 +109,20 @@ class Sending:
     # Committing -----------------------------------------------------------------------------
 
     def can_send(self, handles: int = 0) -> bool:
-        """Whether one more message, with that many handles, may be committed now."""
         if self.unsent + len(self._batch) >= HIGH_WATER:
             return False
         return not handles or self._on_its_way is None
 
     def commit_single(self, payload: bytes | Outbound) -> bytes | None:
-        """Commit a message and return the frame to write, if nothing stands before it."""
         if type(payload) is Outbound or self.has_output():
             return None
         return payload
 
     def unwritten(self, frame: bytes, count: int) -> None:
-        """Only ``count`` bytes of what `commit_single` gave are out."""
         self._writing = memoryview(frame)[count:], None
         self.unsent += len(frame) - count
 
     def commit_small(self, payload: bytes | Outbound) -> bool:
-        """Commit, if it is a small message and there is room for it; False, and nothing has
-        happened, if not."""
         if type(payload) is Outbound:
             return False
         size = len(self._batch) + len(payload)
@@ -138,7 +132,6 @@ class Sending:
         return True
 
     def commit(self, payload: bytes | Outbound, tokens: Sequence[Token] | None = None) -> None:
-        """Queue one encoded message; `can_send` was true. It will arrive, whole and in order."""
         if self.commit_small(payload):
             return
         self._seal()
@@ -163,11 +156,10 @@ class Sending:
             self._batch.clear()
 
     def end(self) -> None:
-        """No more messages will come; `hang_up` says when the peer is to be told."""
+        """`hang_up` says when the peer is to be told."""
         self.ended = True
 
     def hang_up(self) -> bool:
-        """True, once, when our direction of the socket is to be shut down."""
         due = self.ended and not self._hung_up and not self.has_output()
         self._hung_up = self._hung_up or due
         return due
@@ -175,13 +167,12 @@ class Sending:
     # Writing --------------------------------------------------------------------------------
 
     def has_output(self) -> bool:
-        """Whether anything is committed and not written, or a handle not answered."""
+        """A handle counts until it is answered."""
         return bool(
             self._writing or self._batch or self._queue or self._replies or self._on_its_way
         )
 
     def bytes_unsent(self) -> int:
-        """How much that is."""
         return self.unsent + len(self._batch) + len(self._replies)
 
     def credit_left(self) -> float:
@@ -189,10 +180,6 @@ class Sending:
         return math.inf if self.can_send() else 0
 
     def next_write(self, *, full_only: bool = False) -> tuple[list[Any], list[Token]] | None:
-        """What to write with one call, and the tokens to pass with its first byte.
-
-        Call `written` with the outcome. With ``full_only``, an open batch is left open for more.
-        """
         if self._writing is None and not self._choose(full_only):
             return None
         assert self._writing is not None
@@ -219,8 +206,7 @@ class Sending:
         return True
 
     def written(self, count: int) -> None:
-        """``count`` bytes of the last `next_write` are out, and with the first of them its token,
-        which is kept until the peer has it."""
+        """A token that is out is kept until the peer has it."""
         if not count:
             return
         assert self._writing is not None
@@ -229,7 +215,7 @@ class Sending:
         self._writing = (memoryview(data)[count:], None) if count < len(data) else None
 
     def abandon_output(self) -> None:
-        """Drop what was not written, and the token that was not acknowledged."""
+        """The token that was not acknowledged goes, too."""
         if self._on_its_way is not None:
             self._on_its_way.token.close()
             self._on_its_way = None
