@@ -19,17 +19,6 @@ import fcntl
 
 from ._errors import NoParent
 
-__all__ = [
-    "CHANNEL",
-    "Program",
-    "Target",
-    "claim_node_socket",
-    "claim_socket",
-    "node_serialization",
-    "plan",
-    "spawn",
-]
-
 Target = Union[
     Callable[..., Awaitable[object]],
     str,
@@ -82,47 +71,47 @@ class Program:
       script: the path of what an interpreter runs, else None.
     """
 
-    serialization: str
-
     def __init__(
         self,
         command: list[str | os.PathLike[str]],
         protocol: str,
+        serialization: str | None,
         function: Callable[..., Awaitable[object]] | None = None,
         script: str | None = None,
     ) -> None:
         self.command = command
         self.protocol = protocol
+        self.serialization = _choose_serialization(protocol, serialization)
         self.function = function
         self.script = script
+
+
+def _choose_serialization(protocol: str, given: str | None) -> str:
+    known = _SERIALIZATIONS.get(protocol)
+    if known is None:
+        raise ValueError(f"protocol must be 'native' or 'node', not {protocol!r}")
+    if given is None:
+        return known[0]
+    if given not in known:
+        others = [name for name, each in _SERIALIZATIONS.items() if given in each]
+        hint = f": that needs protocol={others[0]!r}" if others else ""
+        raise ValueError(
+            f"the {protocol} protocol's serialization is {' or '.join(map(repr, known))},"
+            f" not {given!r}{hint}"
+        )
+    return given
 
 
 def plan(
     target: Target, args: tuple[Any, ...], protocol: str | None, serialization: str | None
 ) -> Program:
     """Raises `TypeError` or `ValueError`, with the reason, for what can't be started."""
-    program = _find_program(target, args, protocol)
-    known = _SERIALIZATIONS.get(program.protocol)
-    if known is None:
-        raise ValueError(f"protocol must be 'native' or 'node', not {protocol!r}")
-    program.serialization = serialization or known[0]
-    if program.serialization not in known:
-        others = [name for name, each in _SERIALIZATIONS.items() if serialization in each]
-        hint = f": that needs protocol={others[0]!r}" if others else ""
-        raise ValueError(
-            f"the {program.protocol} protocol's serialization is {' or '.join(map(repr, known))},"
-            f" not {serialization!r}{hint}"
-        )
-    return program
-
-
-def _find_program(target: Target, args: tuple[Any, ...], protocol: str | None) -> Program:
     if callable(target):
         if protocol not in (None, "native"):
             raise ValueError(
                 f"a function child speaks the native protocol; {protocol!r} is for programs"
             )
-        return Program(_interpreter(), "native", target)
+        return Program(_interpreter(), "native", serialization, target)
     if isinstance(target, (str, os.PathLike)):
         path = os.fspath(target)
         for arg in args:
@@ -135,9 +124,9 @@ def _find_program(target: Target, args: tuple[Any, ...], protocol: str | None) -
             raise ValueError("the path is empty")
         interpreter = _INTERPRETERS.get(os.path.splitext(path)[1])
         if interpreter is None:
-            return Program([path, *args], protocol or "native")
+            return Program([path, *args], protocol or "native", serialization)
         protocol = protocol or ("node" if interpreter == "node" else "native")
-        return Program([interpreter, path, *args], protocol, script=path)
+        return Program([interpreter, path, *args], protocol, serialization, script=path)
     if isinstance(target, (bytes, bytearray)) or not isinstance(target, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(
             "target must be an async function, a path or a command as a sequence of strings,"
@@ -150,7 +139,7 @@ def _find_program(target: Target, args: tuple[Any, ...], protocol: str | None) -
     for part in target:
         if not isinstance(part, (str, os.PathLike)):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"the parts of a command are strings, not {type(part).__name__!r}")
-    return Program(list(target), protocol or "native")
+    return Program(list(target), protocol or "native", serialization)
 
 
 def _was_called(target: object) -> str:
