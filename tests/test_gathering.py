@@ -16,7 +16,7 @@ import trio_ipc
 from trio_ipc import _idle, _writing
 from trio_ipc.wire import native_frames
 
-MANY = _writing.STREAM + _writing.GATHER // 2
+MANY = _writing.LONG_STREAK + _writing.SENDS_PER_WRITE // 2
 
 
 async def name_each(parent: trio_ipc.Channel) -> None:

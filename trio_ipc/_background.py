@@ -20,15 +20,15 @@ from ._waiting import Patience
 if TYPE_CHECKING:
     from ._connection import Connection
 
-__all__ = ["CREDIT", "GATHERING", "Background"]
-
 # Seconds without a reader after which the background reader takes the lead.
 QUIET: Final = 0.01
-# Seconds that a message in a stream may wait for the next ones.
-GATHERING: Final = 0.001
+# Seconds that a small message in a stream may wait for the next ones. One with handles waits until
+# no task can send more, and at the longest for this, if the event loop is never idle.
+GATHERING_DELAY: Final = 0.001
+HANDLES_DELAY: Final = 0.01
 # Seconds that credit may wait for a frame that takes it along. Nobody waits for it: whoever runs
 # short of credit gets it at once. To send and to take in a grant costs more than a message.
-CREDIT: Final = 0.01
+CREDIT_DELAY: Final = 0.01
 
 
 class Background:
@@ -106,7 +106,7 @@ class Background:
 
         For small messages that would cost too much: each turn of the event loop asks.
         """
-        self.work_within(CREDIT)  # at the latest, if the event loop is never idle
+        self.work_within(HANDLES_DELAY)
         if self._idle is None:
             self._idle = Idle.of_this_run()
             self._idle.enter()

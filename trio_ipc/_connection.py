@@ -22,7 +22,7 @@ import trio
 assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
 
 from . import _handles
-from ._background import CREDIT
+from ._background import CREDIT_DELAY
 from ._errors import ProtocolError
 from ._waiting import Waiter
 from ._writing import Writing
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from .wire import Wire
-
-__all__ = ["Connection", "handle_window"]
 
 # MSG_CMSG_CLOEXEC is Linux's: elsewhere the flag is set afterwards.
 _RECEIVE_FLAGS: Final = int(socket.MSG_DONTWAIT) | int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
@@ -102,6 +100,9 @@ class Connection(Writing):
         # One read never spans two sets of descriptors, and what does not fit is closed by the
         # kernel. CMSG_SPACE would have room for one more than asked: CVE-2014-3635.
         self._control_size = socket.CMSG_LEN(4 * max(1, max_handles))
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
 
     def __del__(self) -> None:
         if not getattr(self, "closed", True):
@@ -243,7 +244,7 @@ class Connection(Writing):
             self.grant()
         elif self.background is not None:
             if due > 0:
-                self.background.work_within(CREDIT)
+                self.background.work_within(CREDIT_DELAY)
         elif due > 0 and self.wire.needs_grant():
             self.grant()
 
@@ -269,6 +270,18 @@ class Connection(Writing):
         """The peer is dead: read what it has left, however much is unread."""
         self.wire.take_all()
         self._resume_reading()
+
+    def wait_receive(self, owner: object) -> Coroutine[Any, Any, Any]:
+        """Wait for a message. A checkpoint."""
+        self._end_streak()
+        return self.wait(Waiter(owner), self.receivers)
+
+    def want(self) -> None:
+        """One more task begins to wait for a message."""
+        self.wire.want(len(self.receivers) + 1)
+        self.grant()
+
+    # The end ------------------------------------------------------------------------------
 
     def _lose(self, cause: BaseException | None) -> None:
         """The socket has ended: what was complete stays, and nothing more will come."""
@@ -303,21 +316,6 @@ class Connection(Writing):
         if not self.is_gone:
             self._lose(None)
 
-    def wait_receive(self, owner: object) -> Coroutine[Any, Any, Any]:
-        """Wait for a message. A checkpoint."""
-        self._end_streak()
-        return self.wait(Waiter(owner), self.receivers)
-
-    def want(self) -> None:
-        """One more task begins to wait for a message."""
-        self.wire.want(len(self.receivers) + 1)
-        self.grant()
-
-    # The end ------------------------------------------------------------------------------
-
-    def fileno(self) -> int:
-        return self._sock.fileno()
-
     def shut(self, *, moved: bool = False) -> None:
         """Close the socket and all that is in it. Nobody waits without an answer.
 
@@ -340,7 +338,7 @@ class Connection(Writing):
         if not moved:
             self._empty()
         self._sock.close()
-        self._end_fast()
+        self._wake_hungry()
         self._wake_writer()
         self._complete_all(self.receivers, self.receive_error)
         self._dismiss_senders()

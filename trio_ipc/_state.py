@@ -25,11 +25,9 @@ if TYPE_CHECKING:
     from ._node import Duties
     from .wire import Wire
 
-__all__ = ["State"]
-
 
 class State(Waiting):
-    """The bottom of `Connection`, whose arguments and attributes are explained there."""
+    """What `Connection` stands on; the arguments and attributes are explained there."""
 
     def __init__(self, sock: socket.socket, wire: Wire, peer: str, scoped: bool) -> None:
         super().__init__()
@@ -135,14 +133,6 @@ class State(Waiting):
         self._complete_all(self.unanswered, self.send_error)
         self._complete_all(self.drainers, self.send_error)
 
-    def is_led(self) -> bool:
-        """Whether a task that waits does the reading."""
-        return self._leader is not None
-
-    def busy(self) -> bool:
-        """Whether any task is in a call of this channel."""
-        return bool(self.receivers or self.senders or self.drainers)
-
     def describe(self) -> str:
         """Who is at the other end, for people."""
         peer = self.peer.rstrip(",")
@@ -152,9 +142,9 @@ class State(Waiting):
 
     def _resume_reading(self) -> None:
         if not self.wire.sated:
-            self._end_fast()
+            self._wake_hungry()
 
-    def _end_fast(self) -> None:
+    def _wake_hungry(self) -> None:
         if self._hungry is not None:
             self._hungry.set()
             self._hungry = None
@@ -165,7 +155,7 @@ class State(Waiting):
         await self._hungry.wait()
 
     def _interrupt_park(self) -> None:
-        self._end_fast()
+        self._wake_hungry()
         trio.lowlevel.notify_closing(self._sock)
 
     async def wait_readable(self) -> None:  # noqa: ASYNC910 (its wait was ended)

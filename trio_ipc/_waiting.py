@@ -38,8 +38,6 @@ assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-__all__ = ["Patience", "Waiter", "Waiting"]
-
 # How often a leader looks again before it parks, and for how many waits it does not look at all,
 # after that was in vain many times in a row.
 LOOKS: Final = 12
@@ -201,6 +199,14 @@ class Waiting:
 
     # Waiting ------------------------------------------------------------------------------
 
+    def is_led(self) -> bool:
+        """Whether a task that waits does the reading."""
+        return self._leader is not None
+
+    def busy(self) -> bool:
+        """Whether any task is in a call of this channel."""
+        return bool(self.receivers or self.senders or self.drainers)
+
     def glance(self) -> None:
         """Look once before waiting, if the answer may be there or the leader would park at once."""
         if self._leader is not None or self.receivers:
@@ -241,16 +247,8 @@ class Waiting:
                         taken = 0
                     elif taken == LOOKS:
                         self._patience.in_vain()
-                else:
-                    self._leader_parked = True
-                    try:
-                        await self._park()
-                    except trio.ClosedResourceError:
-                        pass  # somebody wants us to look around
-                    finally:
-                        self._leader_parked = False
-                    if self._lead(waiter):  # and there may be more: park when there is none
-                        looks, taken = max(looks, 1), 0
+                elif await self._park_and_lead(waiter):
+                    looks, taken = max(looks, 1), 0  # there may be more: park when there is none
         finally:
             queue.pop(waiter, None)
             if self._leader is waiter:
@@ -260,6 +258,16 @@ class Waiting:
         if waiter.error is not None:
             raise waiter.error
         return waiter.value  # noqa: ASYNC910 (it was not done at first)
+
+    async def _park_and_lead(self, leader: Waiter) -> bool:
+        self._leader_parked = True
+        try:
+            await self._park()
+        except trio.ClosedResourceError:
+            pass  # somebody wants us to look around
+        finally:
+            self._leader_parked = False
+        return self._lead(leader)
 
     def _lead(self, leader: Waiter) -> bool:
         progress = self.read()

@@ -16,7 +16,7 @@ if sys.version_info < (3, 11):
 assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
 
 from . import _handles
-from ._background import GATHERING
+from ._background import GATHERING_DELAY
 from ._state import State
 from ._waiting import Waiter
 from .wire import Outbound
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from .wire import Wire
 
-__all__ = ["Writing"]
-
 # Without MSG_NOSIGNAL, a write to a dead peer kills a process that has SIGPIPE at its default, as
 # each child of subprocess has.
 _SEND_FLAGS: Final = int(socket.MSG_DONTWAIT) | int(getattr(socket, "MSG_NOSIGNAL", 0))
@@ -36,8 +34,8 @@ _SEND_FLAGS: Final = int(socket.MSG_DONTWAIT) | int(getattr(socket, "MSG_NOSIGNA
 # every piece of a large message.
 SEND_BUFFER: Final = 1024 * 1024
 # After so many awaited sends in one direction it is a stream, and so many of them share a write.
-STREAM: Final = 16
-GATHER: Final = 8
+LONG_STREAK: Final = 16
+SENDS_PER_WRITE: Final = 8
 # Seconds between attempts when the kernel has no room for descriptors or buffers, which is not
 # a thing one can wait for: the socket stays writable all the time (ETOOMANYREFS).
 BACKOFF: Final = (0.001, 0.064)
@@ -94,20 +92,20 @@ class Writing(State):
         """Like `send_now`, but in a stream that goes only one way, one write serves several.
 
         What is gathered leaves with the next few messages, before any task waits here, and else
-        after `GATHERING` seconds, or when no task can send more.
+        after `GATHERING_DELAY` seconds; with handles, when no task can send more.
         """
         self._streak += 1
-        if self._streak > STREAM and self.clear:
+        if self._streak > LONG_STREAK and self.clear:
             assert self.background is not None  # or nothing would be clear
             gathered = self.wire.commit_small(payload)
             if gathered:
-                self.background.work_within(GATHERING)
+                self.background.work_within(GATHERING_DELAY)
             elif self._may_gather(payload):
                 gathered = True
                 self._commit(payload, keep_open)
                 self.background.gather()
             if gathered:
-                if self._streak % GATHER == 0:
+                if self._streak % SENDS_PER_WRITE == 0:
                     self.push()
                 return True
         sent = self.send_now(payload, keep_open)
@@ -122,7 +120,7 @@ class Writing(State):
         return self._admissible(payload)
 
     def _end_streak(self) -> None:
-        if self._streak > STREAM:
+        if self._streak > LONG_STREAK:
             self.push()
         self._streak = 0
 
@@ -140,7 +138,7 @@ class Writing(State):
     def _admissible(self, payload: bytes | Outbound) -> bool:
         if self.senders or self.is_gone:
             return False
-        return self.wire.can_send(len(payload.handles) if type(payload) is Outbound else 0)
+        return self.wire.can_send(_handles_in(payload))
 
     def _commit(self, payload: bytes | Outbound, keep_open: bool | None) -> None:
         if type(payload) is not Outbound:
@@ -276,7 +274,7 @@ class Writing(State):
         while self.senders and not self.is_gone:
             waiter = next(iter(self.senders))
             payload = waiter.payload
-            if not self.wire.can_send(len(payload.handles) if type(payload) is Outbound else 0):
+            if not self.wire.can_send(_handles_in(payload)):
                 break
             if waiter is self._leader and waiter is not running:
                 self._wake_leader()
@@ -376,3 +374,7 @@ class Writing(State):
                 raise
             raise KeyboardInterrupt from group
         self.flush()
+
+
+def _handles_in(payload: bytes | Outbound) -> int:
+    return len(payload.handles) if type(payload) is Outbound else 0
