@@ -30,8 +30,6 @@ else:
     SendT = TypeVar("SendT", contravariant=True)
     ReceiveT = TypeVar("ReceiveT", covariant=True)
 
-__all__ = ["Channel", "ChannelStatistics", "ChildChannel", "ReceiveChannel", "SendChannel"]
-
 T = TypeVar("T")
 
 
@@ -235,6 +233,8 @@ class SendChannel(_Half, trio.abc.SendChannel[SendT]):
 
         With a handle, towards Node, it returns when the peer has acknowledged it; a cancellation
         or a Ctrl-C that comes so late can't undo the sending, and is left to the next checkpoint.
+        There, `HandleNotDelivered` and `trio.BrokenResourceError` mean that it was not
+        acknowledged, and is still yours.
 
         Args:
           message: anything the serialization takes, with handles anywhere inside, except towards

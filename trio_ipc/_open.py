@@ -65,8 +65,6 @@ if TYPE_CHECKING:
         trusted: bool
 
 
-__all__ = ["open_channel_pair", "open_child", "open_parent"]
-
 _WINDOWS: Final = (
     "trio_ipc does not work on Windows: it passes descriptors over Unix sockets, which Windows does"
     " not have; in the Windows Subsystem for Linux it has them"
@@ -96,6 +94,7 @@ def open_channel_pair(
     Raises:
       TypeError, ValueError: a limit makes no sense.
       OSError: no descriptors are left.
+      NotImplementedError: on Windows.
     """
     if sys.platform == "win32":
         raise NotImplementedError(_WINDOWS)
