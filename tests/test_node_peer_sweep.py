@@ -4,7 +4,6 @@ or they did not, and nothing is left of them either way."""
 from __future__ import annotations
 
 import json
-import random
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,7 +25,6 @@ from .node_peers.raw import (
     is_open,
     line,
     open_end,
-    open_twins,
     tcp_pair,
 )
 from .sweep import AtStep, cancel_sweep
@@ -330,74 +328,3 @@ async def test_leaving_with_a_handle_under_way() -> None:
         far.close()
 
     assert await cancel_sweep(operation, check) > 2
-
-
-# All at once ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("seed", range(4))
-async def test_a_storm(seed: int) -> None:
-    """Half of the calls are cancelled at random. What was sent arrives once and with its handle,
-    what was cancelled does not arrive; nothing is cut."""
-    dice = random.Random(seed)
-    async with open_twins(max_buffer_size=4) as ends:
-        sent: dict[tuple[int, int, int], bool] = {}
-        received: list[tuple[int, int, int]] = []
-        senders = 2 * 3
-        done = trio.Event()
-
-        async def send(side: int, name: int) -> None:
-            nonlocal senders
-            for number in range(25):
-                key = (side, name, number)
-                size = dice.choice([1, 100, 30_000, 200_000])
-                near, far = socket.socketpair()
-                with near, far:
-                    far.send(json.dumps(key).encode())
-                    with trio.CancelScope() as scope:
-                        if dice.random() < 0.5:
-                            scope.deadline = trio.current_time() + dice.random() * 0.002
-                        if dice.random() < 0.5:
-                            await ends[side].send([*key, "x" * size], near)
-                        else:
-                            await ends[side].send([*key, "x" * size])
-                    sent[key] = not scope.cancelled_caught
-                    # A message with a handle moved it, one without left it alone.
-                    assert near.fileno() >= 0 or sent[key]
-            senders -= 1
-            if not senders:
-                done.set()
-
-        async def receive(side: int) -> None:
-            while True:
-                with trio.move_on_after(dice.random() * 0.002):
-                    message = await ends[side].receive()
-                    handle = None
-                    if isinstance(message, trio_ipc.HandleMessage):
-                        message, handle = message
-                    key = tuple(message[:3])
-                    assert set(message[3]) == {"x"}
-                    if handle is not None:
-                        assert json.loads(handle.socket._sock.recv(100)) == list(key)
-                        handle.socket.close()
-                    received.append(key)
-
-        async with trio.open_nursery() as nursery:
-            for side in range(2):
-                for name in range(3):
-                    nursery.start_soon(send, side, name)
-                nursery.start_soon(receive, side)
-            await done.wait()
-            for end in ends:  # behind everything else
-                await end.drain()
-            expected = {key for key, value in sent.items() if value}
-            while len(received) < len(expected):
-                await settle(0.001)
-            nursery.cancel_scope.cancel()
-        assert len(received) == len(set(received))
-        assert set(received) == expected
-        assert 0 < len(expected) < len(sent)
-        for side in range(2):
-            for name in range(3):
-                order = [key[2] for key in received if key[:2] == (side, name)]
-                assert order == sorted(order)

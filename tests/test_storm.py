@@ -37,8 +37,9 @@ async def test_one_end_in_a_child(size: float, seed: str) -> None:
     assert seen["handles received"] > 10
 
 
-async def test_both_ends_speak_as_node_does(seed: str) -> None:
-    async with open_twins() as (a, b):
+@pytest.mark.parametrize("size", [4, 1000])
+async def test_both_ends_speak_as_node_does(size: float, seed: str) -> None:
+    async with open_twins(max_buffer_size=size) as (a, b):
         seen = await storm_between(a, b, seed, 3_000, protocol="node")
     assert seen["sends cancelled"] > 100
     assert seen["handles received"] > 10
