@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from .wire.node import NodeWire
 
-__all__ = ["prepare_child"]
-
 # Seconds. A child's last bytes are there before it has exited, unless an orphan of its own holds
 # its end open: then nobody waits for it for ever.
 EXIT_TO_EOF: Final = 1.0

@@ -19,8 +19,6 @@ import trio
 
 from ._version import __version__
 
-__all__ = ["Console", "Report", "Result", "Say", "Seen", "Step", "Unfulfilled", "expect"]
-
 Say = Callable[[object], None]
 Seen = dict[str, Any]
 

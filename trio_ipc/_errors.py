@@ -10,19 +10,6 @@ from typing import Any, Final
 
 import trio
 
-__all__ = [
-    "ChildFailed",
-    "HandleNotDelivered",
-    "InvalidMessage",
-    "MessageTooLarge",
-    "NoParent",
-    "ProtocolError",
-    "RemoteTraceback",
-    "UnsupportedHandle",
-    "UnsupportedMessage",
-]
-
-
 # Signals that a process gets because of what it does itself.
 _CRASHES: Final = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE")
 

@@ -26,18 +26,6 @@ import fcntl
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = [
-    "Descriptor",
-    "Handle",
-    "build",
-    "describe",
-    "discard",
-    "duplicate",
-    "let_go",
-    "register_channel",
-    "take",
-]
-
 
 class Descriptor:
     """One descriptor and its only owner, from the system call that made it to the object that

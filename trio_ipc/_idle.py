@@ -9,8 +9,6 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Idle"]
-
 
 class Idle(trio.abc.Instrument):
     """Calls functions once, as soon as no task can run.

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     Tell = Callable[..., None]
 
-__all__ = ["LOGGER", "VARIABLE", "begin", "say_nothing", "tell_limits"]
-
 LOGGER: Final = logging.getLogger("trio_ipc")
 LOGGER.addHandler(logging.NullHandler())
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
+
+assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
 
 from . import _handles
 from ._connection import handle_window

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from .wire.node_sending import Answer
     from .wire.node_values import NodeCodec
 
-__all__ = ["Duties", "make_node_wire"]
-
 # Seconds in which a peer acknowledges a handle. Deno never refuses one (denoland/deno#35968).
 ANSWER_TIMEOUT: Final = 30.0
 # The same for a peer that nothing is accepted from.

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from .wire.native import NativeWire
 
-__all__ = ["greet_parent", "prepare_parent", "say_goodbye", "see_off_briefly"]
-
 # The limits that a script has said: max_buffer_size, max_message_size, max_handles.
 Given = tuple[float | None, int | None, int | None]
 

@@ -21,8 +21,6 @@ import msgspec
 if typing.TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-__all__ = ["Call", "describe_function", "describe_type", "find_function", "find_type"]
-
 # What the parent's __main__ is called in the child: not "__main__", so that the part of a script
 # that starts everything is not run again.
 MAIN_IN_CHILD: Final = "__trio_ipc_main__"
