@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import inspect
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -16,6 +17,13 @@ from trio_ipc.testing import check_no_leaks
 
 # Seconds after which a test hangs. No test is meant to come near it, on whatever machine.
 LIMIT = 120
+
+
+def pytest_configure() -> None:
+    # Who is started in the background by a shell without job control ignores Ctrl-C, and passes
+    # that on; the tests send it to themselves and to their children.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
