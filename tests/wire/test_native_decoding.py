@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import tracemalloc
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 import pytest
+from hypothesis import given, strategies as st
 
 from trio_ipc._errors import InvalidMessage, ProtocolError
 from trio_ipc.wire import HandleMessage, Limits
+from trio_ipc.wire.splitting import split_array
 
 from .harness import (
     LARGE,
@@ -21,12 +24,14 @@ from .harness import (
     Thing,
     Token,
     batch,
+    examples,
     feed,
     frame,
     frames_in,
     reference,
     with_handle,
 )
+from .messages import plain
 
 
 class Point(msgspec.Struct):
@@ -458,18 +463,90 @@ def test_a_length_inside_of_a_message_allocates_nothing(ledger: Ledger, tag: byt
     assert peak_of(wire, frame("M", b"\xdd\0\0\0\x01" + body)) < 200_000
 
 
+PIT = b"\x91" * 100_000 + b"\xc0"
+
+
 def test_nesting_as_deep_as_nobody_can_follow(ledger: Ledger) -> None:
-    pit = b"\x91" * 100_000 + b"\xc0"
     wire = ledger.wire()
-    feed(wire, frame("P", b"\x92\xd5\xd6\x00\x01" + pit, handles=1), [Token(ledger, "a")])
+    feed(wire, frame("P", b"\x92\xd5\xd6\x00\x01" + PIT, handles=1), [Token(ledger, "a")])
     feed(wire, batch("after"))
     with pytest.raises(InvalidMessage, match="recursion"):
         wire.take()
     assert ledger.take(wire) == "after"
-    # In a batch nobody knows where the next message begins.
-    with pytest.raises((InvalidMessage, ProtocolError), match="recursion"):
-        feed(wire, frame("M", b"\xdd\0\0\0\x02" + pit + b"\x01"))
+
+
+@pytest.mark.parametrize("message_type", [Any, int])
+def test_nesting_in_a_batch_is_one_message_s_trouble(ledger: Ledger, message_type: Any) -> None:
+    wire = ledger.wire(message_type)
+    feed(wire, frame("M", b"\xdd\0\0\0\x04\x01" + PIT + b"\x03" + PIT))
+    for expected in (1, None, 3, None):
+        if expected is not None:
+            assert wire.take() == expected
+        else:
+            with pytest.raises(InvalidMessage):
+                wire.take()
+    feed(wire, batch(5))
+    assert wire.take() == 5
+
+
+def test_nesting_beside_handles_is_one_message_s_trouble(ledger: Ledger) -> None:
+    wire = ledger.wire()
+    handle = msgspec.msgpack.encode(reference())
+    parcels = b"\xdd\0\0\0\x06" + b"\x01" + handle + b"\x01\x92" + handle + PIT + b"\x01" + handle
+    feed(wire, frame("W", parcels, handles=3), [Token(ledger, name) for name in "abc"])
+    assert ledger.take(wire).name == "a"
+    with pytest.raises(InvalidMessage, match="recursion"):
         wire.take()
+    assert ledger.take(wire).name == "c"
+
+
+# Where the decoder gives up before it has seen all, it is for us to see that this is no array.
+MALFORMED = {
+    "cut off": b"\xdd\0\0\0\x01" + b"\x91" * 100_000,
+    "cut off in a length": b"\xdd\0\0\0\x02" + PIT + b"\xdb\0\0",
+    "cut off in a string": b"\xdd\0\0\0\x02" + PIT + b"\xa5abc",
+    "a byte that begins nothing": b"\xdd\0\0\0\x02" + PIT + b"\xc1",
+    "one too many": b"\xdd\0\0\0\x01" + PIT + b"\x01",
+    "one too few": b"\xdd\0\0\0\x02" + PIT,
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_nesting_excuses_nothing(ledger: Ledger, name: str) -> None:
+    wire = ledger.wire()
+    with pytest.raises(ProtocolError, match="malformed batch"):
+        feed(wire, frame("M", MALFORMED[name]))
+
+
+def test_nesting_in_an_array_of_another_form(ledger: Ledger) -> None:
+    wire = ledger.wire()
+    with pytest.raises(ProtocolError, match="malformed batch"):
+        feed(wire, frame("W", b"\x92\x01" + PIT, handles=1), [Token(ledger, "a")])
+
+
+@examples
+@given(st.lists(plain | st.binary(max_size=300).map(lambda data: msgspec.msgpack.Ext(5, data))))
+def test_values_end_where_msgspec_says(values: list[Any]) -> None:
+    data = batch(*values)[8:]
+    assert split_array(data) == list(
+        map(bytes, msgspec.msgpack.decode(data, type=list[msgspec.Raw]))
+    )
+
+
+@pytest.mark.parametrize("first", range(256))
+def test_each_first_byte_means_what_it_does_to_msgspec(first: int) -> None:
+    whole = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+    for zeros, ones in itertools.product(range(8), range(40)):  # lengths of 1, of each size
+        data = b"\xdd\0\0\0\x01" + bytes((first,)) + bytes(zeros) + b"\x01" * ones
+        try:
+            expected: list[bytes] | None = list(map(bytes, whole(data)))
+        except msgspec.DecodeError:
+            expected = None
+        try:
+            found: list[bytes] | None = split_array(data)
+        except ValueError:
+            found = None
+        assert found == expected, data
 
 
 def test_a_type_that_can_not_be_decoded_to(ledger: Ledger) -> None:

@@ -305,9 +305,14 @@ class Receiving(Granting):
             self._keep(MESSAGES, raw, tokens[start : start + count])
             start += count
 
-    def _split(self, batch: bytes | memoryview) -> list[msgspec.Raw]:
+    def _split(self, batch: bytes | memoryview) -> Sequence[bytes | msgspec.Raw]:
         try:
-            return self.codec.split_batch(batch)
+            try:
+                return self.codec.split_batch(batch)
+            except RecursionError:  # who sends one message too deep has not broken the protocol
+                from .splitting import split_array
+
+                return split_array(batch)
         except Exception as exc:
             raise ProtocolError(f"the peer sent a malformed batch: {exc}") from exc
 
