@@ -8,6 +8,7 @@ import os
 import resource
 import socket
 import ssl
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -231,6 +232,25 @@ async def test_sockets_of_other_channels_may_travel() -> None:
                 assert received.family == socket.AF_UNIX
         await c.send("it goes on")
         assert await d.receive() == "it goes on"
+
+
+async def test_a_refusal_leaves_the_options_of_a_socket_alone() -> None:
+    lingering = struct.pack("ii", 1, 7)
+
+    def lingers(sock: socket.socket) -> bool:
+        return sock.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) == lingering
+
+    with channel_pair() as (a, _), channel_pair() as (end, _), connection() as (sock, _):
+        with socket.socket(fileno=os.dup(a.fileno())) as own_end:
+            for each in (sock, own_end):
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, lingering)
+            with pytest.raises(trio_ipc.UnsupportedHandle, match="kept open"):
+                await a.send([sock, end], keep_open=True)
+            assert lingers(sock)
+            with pytest.raises(trio_ipc.UnsupportedHandle, match="never see the channel close"):
+                await a.send([sock, own_end])
+            assert lingers(sock)
+            assert lingers(own_end)
 
 
 # When the kernel refuses ----------------------------------------------------------------------

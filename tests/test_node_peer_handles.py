@@ -7,6 +7,7 @@ import logging
 import os
 import resource
 import socket
+import struct
 import weakref
 from typing import Any
 
@@ -426,6 +427,29 @@ async def test_one_that_nobody_waits_for_is_closed_when_the_peer_dies() -> None:
             await settle()
             raw.close()
             assert await trio.to_thread.run_sync(far.recv, 10) == b""
+
+
+@pytest.mark.parametrize("failure", ["refused", "not answered", "dead"])
+async def test_the_options_of_one_that_was_not_delivered_are_left_alone(
+    failure: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lingering = struct.pack("ii", 1, 7)
+    if failure == "not answered":
+        monkeypatch.setattr(_node, "ANSWER_TIMEOUT", 0.05)
+    async with open_end() as (channel, raw):
+        with connection() as (stream, _):
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, lingering)
+            async with waiting(channel.send, "m", stream) as sent:
+                if failure == "refused":
+                    for _ in range(4):
+                        assert await raw.hear() == FRAME
+                        raw.take_socket().close()
+                        await raw.say(NACK)
+                elif failure == "dead":
+                    raw.close()
+                with pytest.raises((trio_ipc.HandleNotDelivered, trio.BrokenResourceError)):
+                    await sent.outcome()
+            assert stream.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) == lingering
 
 
 # Closed and cancelled meanwhile -----------------------------------------------------------------

@@ -29,12 +29,18 @@ if TYPE_CHECKING:
 
 class Descriptor:
     """One descriptor and its only owner, from the system call that made it to the object that
-    takes it over."""
+    takes it over.
 
-    __slots__ = ("fd",)
+    Attributes:
+      fd: its number; -1 if it is closed, or somebody else's.
+      is_borrowed: what it is a duplicate of is still the caller's, to whom nothing must happen.
+    """
 
-    def __init__(self, fd: int) -> None:
+    __slots__ = ("fd", "is_borrowed")
+
+    def __init__(self, fd: int, *, is_borrowed: bool = False) -> None:
         self.fd = fd
+        self.is_borrowed = is_borrowed
 
     def release(self) -> int:
         """Hand the number over to the caller, who owns it from now on."""
@@ -50,6 +56,9 @@ class Descriptor:
         if self.fd < 0:
             return
         fd = self.release()
+        if self.is_borrowed:
+            os.close(fd)  # this does not wait: it is not the last
+            return
         try:
             sock = socket.socket(fileno=fd)
         except OSError:
@@ -204,7 +213,7 @@ def register_channel(
 def duplicate(
     handles: list[Handle], keep_open: bool | None, own_ends: frozenset[tuple[int, int]]
 ) -> list[Descriptor]:
-    """Turn objects into descriptors of our own. The objects are the caller's until `let_go`.
+    """Turn objects into duplicates of our own. The objects are the caller's until `let_go`.
 
     Raises:
       UnsupportedHandle: one is closed by now, is an end of this very channel, or can't be kept.
@@ -241,6 +250,7 @@ def take(
 def let_go(handles: list[Handle], descriptors: list[Descriptor], keep_open: bool | None) -> None:
     """The library owns them now: close the objects that move."""
     for handle, descriptor in zip(handles, descriptors, strict=True):
+        descriptor.is_borrowed = False
         if handle.moves if keep_open is None else not keep_open:
             _close_original(handle, descriptor)
 
@@ -254,7 +264,7 @@ def _duplicate(handle: Handle, own_ends: frozenset[tuple[int, int]]) -> Descript
         raise UnsupportedHandle("the channel was used while it waited to be sent")
     number = obj.socket.fileno() if handle.code in (STREAM, LISTENER) else obj.fileno()
     _check_open(obj, number)
-    descriptor = Descriptor(fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 3))
+    descriptor = Descriptor(fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 3), is_borrowed=True)
     try:
         _refuse_own_end(descriptor.fd, own_ends)
     except BaseException:
