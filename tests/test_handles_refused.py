@@ -9,6 +9,7 @@ import resource
 import socket
 import ssl
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +32,7 @@ from .handle_kinds import (
     pipe,
     stream_and_client,
 )
-from .handle_workers import close
+from .handle_workers import ANSWER, close
 
 
 def context() -> ssl.SSLContext:
@@ -121,6 +122,30 @@ async def test_a_file_that_was_taken_apart(tmp_path: Path) -> None:
         await assert_refused(file, "detached")
 
 
+@pytest.mark.parametrize("what", ["file", "directory"])
+async def test_a_pipe_that_is_none(what: str, tmp_path: Path) -> None:
+    path = tmp_path if what == "directory" else tmp_path / "file"
+    if what == "file":
+        path.write_bytes(ANSWER)
+    stream = trio.lowlevel.FdStream(os.open(path, os.O_RDONLY))
+    async with stream:
+        await assert_refused(stream, "is of a file")
+        assert is_open(stream)
+        if what == "file":  # as the text says
+            with io.FileIO(stream.fileno(), closefd=False) as file, channel_pair() as (a, b):
+                await a.send(file)
+                with await b.receive() as received:
+                    assert received.read() == ANSWER
+
+
+@pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="only Linux has it")
+async def test_a_file_of_which_only_the_path_is_open(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    with io.FileIO(os.open(path, os.O_PATH)) as file:
+        await assert_refused(file, "neither read nor written")
+
+
 @pytest.mark.parametrize("obj", [5, "a string", b"", [], {}, object(), True], ids=repr)
 async def test_handle_is_for_handles(obj: Any) -> None:
     with channel_pair() as (a, b):
@@ -162,6 +187,16 @@ async def test_one_that_was_sent_before() -> None:
         async with await b.receive():
             with pytest.raises(trio.WouldBlock):
                 b.receive_nowait()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it listens on")
+async def test_a_listener_that_was_shut_down() -> None:
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        with socket.socket(fileno=os.dup(listener.socket.fileno())) as copy:
+            copy.shutdown(socket.SHUT_RDWR)
+        await assert_refused(listener, "listens no more")
+        assert is_open(listener)
 
 
 async def test_one_that_is_closed_while_it_waits_to_be_sent(tmp_path: Path) -> None:

@@ -125,6 +125,10 @@ def _describe_stream(stream: trio.SocketStream) -> Handle:
 
 def _describe_listener(listener: trio.SocketListener) -> Handle:
     _check_open(listener, listener.socket.fileno())
+    if not _is_listening(listener.socket):
+        raise UnsupportedHandle(
+            "this SocketListener listens no more: its socket was shut down, in whatever process"
+        )
     return Handle(listener, LISTENER, moves=False)
 
 
@@ -139,13 +143,16 @@ def _describe_socket(sock: socket.socket) -> Handle:
 
 
 def _is_connection(sock: socket.socket | trio.socket.SocketType) -> bool:
-    return sock.type == socket.SOCK_STREAM and not sock.getsockopt(
-        socket.SOL_SOCKET, socket.SO_ACCEPTCONN
-    )
+    return sock.type == socket.SOCK_STREAM and not _is_listening(sock)
 
 
 def _describe_fd_stream(stream: trio.lowlevel.FdStream) -> Handle:
     _check_open(stream, stream.fileno())
+    if _is_on_disk(stream.fileno()):
+        raise UnsupportedHandle(
+            "this FdStream is of a file, and a file travels as one: send"
+            " io.FileIO(stream.fileno(), closefd=False)"
+        )
     return Handle(stream, FD_STREAM, moves=True)
 
 
@@ -164,7 +171,8 @@ def _describe_file(file: Any) -> Handle:
                 f"{name!r} can't travel: only binary files of the operating system do"
                 " (of a text file, send its .buffer)"
             )
-        file.fileno()
+        if _file_mode(file.fileno()) is None:
+            raise UnsupportedHandle(f"{name!r} can't travel: it can be neither read nor written")
     except (OSError, ValueError) as exc:
         raise UnsupportedHandle(f"{name!r} can't travel: {exc}") from exc
     return Handle(file, FILE, moves=False)
@@ -183,6 +191,29 @@ def _check_open(obj: Any, fd: int) -> None:
             f"this {type(obj).__name__.lstrip('_')} is closed: what was sent is closed here, if it"
             " moves (keep_open=True keeps it), and what is closed can't be sent"
         )
+
+
+# Both sides ask the descriptor: what every receiver would refuse is refused to the sender.
+
+
+def _is_listening(sock: socket.socket | trio.socket.SocketType) -> bool:
+    return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+
+
+def _is_on_disk(fd: int) -> bool:
+    mode = os.fstat(fd).st_mode
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+
+
+def _file_mode(fd: int) -> str | None:
+    """The mode of `io.FileIO` for it; None if it can be neither read nor written."""
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    mode = _FILE_MODES.get(flags & os.O_ACCMODE)
+    if mode is None or flags & getattr(os, "O_PATH", 0):
+        return None
+    if flags & os.O_APPEND:
+        return "a" if mode == "w" else "a+"
+    return mode
 
 
 # The first match counts: an SSLSocket is a socket, too.
@@ -389,25 +420,17 @@ def _adopt_socket(descriptor: Descriptor) -> socket.socket:
     return sock
 
 
-def _is_listening(sock: socket.socket) -> bool:
-    return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
-
-
 def _build_fd_stream(extra: bytes, descriptor: Descriptor) -> trio.lowlevel.FdStream:
-    mode = os.fstat(descriptor.fd).st_mode
-    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+    if _is_on_disk(descriptor.fd):
         raise ProtocolError("the peer sent a pipe that is none")
     os.set_blocking(descriptor.fd, False)
     return trio.lowlevel.FdStream(descriptor.release())
 
 
 def _build_file(extra: bytes, descriptor: Descriptor) -> io.FileIO:
-    flags = fcntl.fcntl(descriptor.fd, fcntl.F_GETFL)
-    mode = _FILE_MODES.get(flags & os.O_ACCMODE)
-    if mode is None or flags & getattr(os, "O_PATH", 0):
+    mode = _file_mode(descriptor.fd)
+    if mode is None:
         raise ProtocolError("the peer sent a file that can be neither read nor written")
-    if flags & os.O_APPEND:
-        mode = "a" if mode == "w" else "a+"
     try:
         file = io.FileIO(descriptor.fd, mode)
     except OSError as exc:
