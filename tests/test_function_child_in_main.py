@@ -212,6 +212,43 @@ async def test_paths_mean_the_same_in_a_child_with_another_directory(program: Pr
     assert (done.stdout, done.stderr, done.returncode) == ("here\nthere\n", "", 0)
 
 
+@pytest.mark.parametrize("locale", ["the parent's", "C"])
+async def test_names_of_files_that_are_not_in_the_locale_s_encoding(
+    program: Program, locale: str
+) -> None:
+    folder = "d\xe9" + os.fsdecode(b"d\xe9")
+    try:
+        program.write(f"{folder}/beside.py", "async def work(parent): pass")
+    except OSError:
+        pytest.skip("this file system has UTF-8 names only")
+    program.write(
+        f"{folder}/script.py",
+        HEAD,
+        """
+        import beside
+
+        env = None
+        if os.environ["LOCALE"] == "C":
+            ascii_only = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+            env = {**os.environ, **ascii_only}
+
+        async def work(parent):
+            await beside.work(parent)
+            await parent.send([*map(os.fsencode, [*sys.argv, __file__, sys.path[0]])])
+
+        async def main():
+            async with trio_ipc.open_child(work, env=env) as child:
+                expected = [*sys.argv, __file__, sys.path[0]]
+                print(await child.receive() == [*map(os.fsencode, expected)])
+        """,
+        GUARDED,
+    )
+    script = str(program.folder / folder / "script.py")
+    argument = os.fsdecode(b"caf\xe9.txt")
+    done = await program.run(script, "\xe9", argument, env={"LOCALE": locale})
+    assert (done.stdout, done.stderr, done.returncode) == ("True\n", "", 0)
+
+
 async def test_a_child_of_a_script_has_children_of_the_same_script(program: Program) -> None:
     program.write(
         "script.py",

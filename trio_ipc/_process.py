@@ -48,10 +48,13 @@ _SCRUBBED: Final = (
 )
 
 # Everything is imported from where the parent imports it, and not from the current directory,
-# which `-c` would put first. Then Ctrl-C: in a terminal it reaches the whole group, and here it
-# is the parent's affair from the first instruction on.
+# which `-c` would put first. The names of files are bytes until the child decodes them, who may
+# run in another locale; os.fsdecode() does the same, but is not imported yet. Then Ctrl-C: in a
+# terminal it reaches the whole group, and here it is the parent's affair from the first
+# instruction on.
 _BOOT: Final = (
-    "import sys; sys.path[:] = {path!r}; import signal;"
+    "import sys; codec = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors();"
+    " sys.path[:] = [each.decode(*codec) for each in {path!r}]; import signal;"
     " signal.signal(signal.SIGINT, signal.SIG_IGN); from trio_ipc._worker import main; main()"
 )
 
@@ -155,7 +158,7 @@ def _interpreter() -> list[str | os.PathLike[str]]:
     # it, with the same function.
     flags: list[str] = vars(subprocess)["_args_from_interpreter_flags"]()
     # What is relative to our directory would mean something else in the child's.
-    path = [os.path.abspath(each) for each in sys.path]
+    path = [os.fsencode(os.path.abspath(each)) for each in sys.path]
     return [sys.executable, *flags, "-c", _BOOT.format(path=path)]
 
 

@@ -29,10 +29,13 @@ Described = str | list[Any]
 
 
 class Main(msgspec.Struct, frozen=True):
-    """Where the parent's ``__main__`` comes from: a module's name or a file's path."""
+    """Where the parent's ``__main__`` comes from: a module's name or a file's path.
+
+    The names of files are bytes here, as they are to the system: they need not be UTF-8.
+    """
 
     module: str | None
-    path: str | None
+    path: bytes | None
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -41,7 +44,7 @@ class Call(msgspec.Struct, frozen=True):
     function: str
     message_type: Any
     main: Main | None
-    argv: list[str]
+    argv: list[bytes]
 
 
 def describe_call(function: Callable[..., Awaitable[object]], message_type: Any) -> Call:
@@ -51,7 +54,7 @@ def describe_call(function: Callable[..., Awaitable[object]], message_type: Any)
     main = None
     if "__main__:" in repr([name, described]):
         main = _find_main(name)
-    return Call(name, described, main, list(sys.argv))
+    return Call(name, described, main, list(map(os.fsencode, sys.argv)))
 
 
 def describe_function(function: Callable[..., Awaitable[object]]) -> str:
@@ -140,7 +143,7 @@ def _find_main(name: str) -> Main:
             f"{name.partition(':')[2]} is defined in an interactive session, where the child can't"
             " import it: put it into a file"
         )
-    return Main(None, os.path.abspath(path))
+    return Main(None, os.fsencode(os.path.abspath(path)))
 
 
 _importing_main = False
@@ -158,7 +161,7 @@ def refuse_while_importing_main() -> None:
 
 def find_function(call: Call) -> Callable[..., Awaitable[object]]:
     """In the child: the function of a call, after importing what it lives in."""
-    sys.argv[:] = call.argv
+    sys.argv[:] = map(os.fsdecode, call.argv)
     if call.main is not None:
         _import_main(call.main)
     function: Callable[..., Awaitable[object]] = _find(call.function)
@@ -172,7 +175,7 @@ def _import_main(main: Main) -> None:
         names = runpy.run_module(main.module, run_name=MAIN_IN_CHILD, alter_sys=True)
     else:
         assert main.path is not None
-        names = runpy.run_path(main.path, run_name=MAIN_IN_CHILD)
+        names = runpy.run_path(os.fsdecode(main.path), run_name=MAIN_IN_CHILD)
     module = types.ModuleType(MAIN_IN_CHILD)
     module.__dict__.update(names)
     sys.modules["__main__"] = sys.modules[MAIN_IN_CHILD] = module
