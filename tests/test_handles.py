@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import socket
@@ -229,6 +230,31 @@ async def test_a_file_is_shared_with_its_position(tmp_path: Path) -> None:
             assert received.read(2) == b"34"
         assert file.tell() == 5
         assert file.read() == b"56789"
+
+
+@pytest.mark.parametrize("buffering", [0, -1], ids=["raw", "buffered"])
+async def test_a_file_to_append_is_shared_with_its_position(buffering: int, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789")
+    with path.open("a+b", buffering) as file, channel_pair() as (a, b):
+        file.seek(3)
+        await a.send(file)
+        with await b.receive() as received:
+            assert received.read(2) == b"34"
+            assert file.read(2) == b"56"
+            received.write(b"A")
+        assert path.read_bytes() == b"0123456789A"
+
+
+async def test_a_pipe_to_append_is_a_file_without_a_position() -> None:
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETFL, os.O_APPEND)  # as of a standard output, by >> in a shell
+    with io.FileIO(reader) as far, io.FileIO(writer, "w") as file, channel_pair() as (a, b):
+        await a.send(file)
+        with await b.receive() as received:
+            assert received.mode == "ab"
+            received.write(b"x")
+        assert far.read(1) == b"x"
 
 
 async def test_what_a_writer_has_buffered_is_written_before_the_receiver_writes(

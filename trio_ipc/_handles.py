@@ -432,10 +432,21 @@ def _build_file(extra: bytes, descriptor: Descriptor) -> io.FileIO:
     if mode is None:
         raise ProtocolError("the peer sent a file that can be neither read nor written")
     try:
-        file = io.FileIO(descriptor.fd, mode)
+        make = _make_appending if mode.startswith("a") else io.FileIO
+        file = make(descriptor.fd, mode)
     except OSError as exc:
         raise ProtocolError(f"the peer sent a file that is none: {exc}") from exc
     descriptor.release()
+    return file
+
+
+def _make_appending(fd: int, mode: str) -> io.FileIO:
+    try:
+        place = os.lseek(fd, 0, os.SEEK_CUR)
+    except OSError:
+        return io.FileIO(fd, mode)  # a pipe has no position
+    file = io.FileIO(fd, mode)
+    os.lseek(fd, place, os.SEEK_SET)  # FileIO went to the end, and so did the sender's file
     return file
 
 
