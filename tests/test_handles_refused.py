@@ -11,7 +11,7 @@ import ssl
 import struct
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +136,23 @@ async def test_a_pipe_that_is_none(what: str, tmp_path: Path) -> None:
                 await a.send(file)
                 with await b.receive() as received:
                     assert received.read() == ANSWER
+
+
+async def test_a_buffer_that_reads_ahead_from_a_pipe() -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb") as file, os.fdopen(writer, "wb") as far:
+        far.write(b"one\ntwo\n")
+        far.flush()
+        assert file.readline() == b"one\n"
+        await assert_refused(file, r"send its \.raw, before")
+        assert file.readline() == b"two\n"
+        far.write(b"three, ")
+        with channel_pair() as (a, b):
+            await a.send([file.raw, far])  # a buffer that only writes is flushed
+            with ExitStack() as stack:
+                raw, end = map(stack.enter_context, await b.receive())
+                end.write(b"four")
+                assert raw.read(11) == b"three, four"
 
 
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="only Linux has it")

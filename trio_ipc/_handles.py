@@ -173,6 +173,12 @@ def _describe_file(file: Any) -> Handle:
             )
         if _file_mode(file.fileno()) is None:
             raise UnsupportedHandle(f"{name!r} can't travel: it can be neither read nor written")
+        # Of a pipe, what the buffer has read ahead can neither be given back nor looked at.
+        if not isinstance(file, io.RawIOBase) and file.readable() and not file.seekable():
+            raise UnsupportedHandle(
+                f"{name!r} can't travel, because what it has read ahead would stay here: send its"
+                " .raw, before anything is read from the buffer"
+            )
     except (OSError, ValueError) as exc:
         raise UnsupportedHandle(f"{name!r} can't travel: {exc}") from exc
     return Handle(file, FILE, moves=False)
