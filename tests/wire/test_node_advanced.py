@@ -258,6 +258,7 @@ class Command(msgspec.Struct):
         OrderedDict(cmd="NODE_HANDLE_ACK"),
         Command("NODE_HANDLE"),
         {"x": 1, "cmd": "NODE_\u65e5"},
+        js.Array({0: 1, "cmd": "NODE_X"}),
     ],
 )
 def test_reserved_messages_can_t_be_sent(message: Any) -> None:
@@ -269,7 +270,14 @@ def test_reserved_messages_can_t_be_sent(message: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "message", [{"cmd": "NODE_"}, {"cmd": "fooNODE_"}, js.Map({"cmd": "NODE_X"})]
+    "message",
+    [
+        {"cmd": "NODE_"},
+        {"cmd": "fooNODE_"},
+        js.Map({"cmd": "NODE_X"}),
+        js.Array({"cmd": "NODE_"}),
+        [js.Array({"cmd": "NODE_X"})],
+    ],
 )
 def test_messages_that_only_look_reserved(message: Any) -> None:
     assert read(make().encode(message)) == message

@@ -63,12 +63,12 @@ class Writer:
       message: the value in it that may not look like one of Node's own messages.
     """
 
-    __slots__ = ("_is_handle", "_large", "_message", "_shift", "stream")
+    __slots__ = ("_is_handle", "_large", "_shift", "message", "stream")
 
     def __init__(self, is_handle: Callable[[Any], bool], message: Any = None) -> None:
         self.stream: WritableTagStream = WritableTagStream(bytearray(_HEAD))
         self._is_handle = is_handle
-        self._message = message
+        self.message: Any = message
         self._large: list[tuple[int, memoryview]] = []
         self._shift = 0
 
@@ -131,8 +131,8 @@ class Writer:
         if set(map(type, items)) - {str}:
             # Two properties of one name, 1 and "1", end the Node process that reads them.
             items = {_name(key): item for key, item in items.items()}
-        if value is self._message and is_internal({"cmd": _text(items.get("cmd"))}):
-            raise reserved()
+        if value is self.message:
+            _check_command(items)
         self.stream.write_js_object(items.items(), ctx=self, identity=value)
 
     def _other(self, value: Any) -> None:
@@ -143,8 +143,8 @@ class Writer:
                     return write(self, value)
         self._check_handle(value)
         plain = _to_builtins(value, self._check_part)
-        if value is self._message:
-            self._message = plain
+        if value is self.message:
+            self.message = plain
         self.encode_object(plain)
 
     def _check_handle(self, value: Any) -> None:
@@ -209,6 +209,11 @@ def _name(key: Any) -> str:
     return str(name)
 
 
+def _check_command(items: Mapping[Any, Any]) -> None:
+    if is_internal({"cmd": _text(items.get("cmd"))}):
+        raise reserved()
+
+
 def _text(value: Any) -> Any:
     return value.value if isinstance(value, enum.Enum) else value
 
@@ -270,6 +275,8 @@ def _array(writer: Writer, value: js.Array[Any]) -> None:
             raise ValueError("an array's length is its own: it can't be among its names")
         if isinstance(key, int) and not 0 <= key < length:
             raise ValueError(f"an array of length {length} can't have the index {key}")
+    if value is writer.message:
+        _check_command(items)
     writer.stream.write_js_array_sparse(items.items(), ctx=writer, length=length, identity=value)
 
 
