@@ -367,7 +367,20 @@ async def test_a_process_without_a_parent(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(
-    "value", ["", "foo", "3", "3:4", "3:4:5:6", "a:b:c", "3:4:", "-1:0:0", "1e3:1:1", "987654:1:1"]
+    "value",
+    [
+        "",
+        "foo",
+        "3",
+        "3:4",
+        "3:4:5:6",
+        "a:b:c",
+        "3:4:",
+        "-1:0:0",
+        "1e3:1:1",
+        "987654:1:1",
+        "99999999999:1:1",
+    ],
 )
 async def test_a_malformed_environment(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, value)

@@ -259,7 +259,7 @@ def claim_socket() -> socket.socket:
     try:
         number, device, inode = map(int, found.split(":"))
         status = os.fstat(number)
-    except (ValueError, OSError) as exc:
+    except (ValueError, OSError, OverflowError) as exc:
         raise NoParent(f"{CHANNEL}={found!r} is no channel: {exc}") from exc
     if (status.st_dev, status.st_ino) != (device, inode):
         raise NoParent(f"{CHANNEL}={found!r} is stale: descriptor {number} is something else now")
