@@ -85,6 +85,14 @@ async def test_a_closed_descriptor() -> None:
     assert "Bad file descriptor" in await find_no_parent()
 
 
+@pytest.mark.parametrize("beyond", [2**32, 2**64])
+async def test_a_number_beyond_all_descriptors(beyond: int) -> None:
+    ends = socket.socketpair()
+    with ends[0], ends[1]:
+        os.environ[FD] = str(beyond + ends[0].fileno())
+        assert "is no channel" in await find_no_parent()
+
+
 async def check_not_adopted(number: int, text: str) -> None:
     """It is somebody else's, and stays as it was."""
     before = os.fstat(number), os.get_inheritable(number), os.get_blocking(number)

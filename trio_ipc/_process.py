@@ -322,7 +322,8 @@ def _adopt(number: int, variable: str) -> socket.socket:
         raise NoParent(f"{variable} is no channel: {exc}") from exc
     try:
         is_channel = (
-            sock.family == socket.AF_UNIX
+            sock.fileno() == number  # of a larger one Python takes the lower 32 bits
+            and sock.family == socket.AF_UNIX
             and sock.type == socket.SOCK_STREAM
             and not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
         )
