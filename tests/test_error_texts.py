@@ -20,6 +20,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import types
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
@@ -161,9 +162,14 @@ async def send_what_is_asyncios() -> None:
         await trio.to_thread.run_sync(asyncio.run, main())
 
 
-async def send_a_half() -> None:
+async def send_a_half(*message: str) -> None:
     with open_pair() as (a, _):
-        await sending(a.send_channel)()
+        await sending(*message, a.send_channel)()
+
+
+async def send_a_temporary_file(*message: str) -> None:
+    with tempfile.NamedTemporaryFile() as file:
+        await sending(*message, file)()
 
 
 async def send_too_many_handles() -> None:
@@ -511,6 +517,31 @@ CASES: dict[str, tuple[Case, type[BaseException], list[str]]] = {
         sending("x", 5),
         trio_ipc.UnsupportedHandle,
         ["'int' objects are no handles", "send(message, handle) takes", "send a list"],
+    ),
+    "a path as a handle": (
+        sending("x", pathlib.Path("/")),
+        trio_ipc.UnsupportedHandle,
+        ["objects are no handles", "send its str()"],
+    ),
+    "half a channel as a handle": (
+        functools.partial(send_a_half, "x"),
+        trio_ipc.UnsupportedHandle,
+        ["'SendChannel' objects are no handles", "whole: send the Channel"],
+    ),
+    "an event as a handle": (
+        sending("x", trio.Event()),
+        trio_ipc.UnsupportedHandle,
+        ["'Event' objects are no handles", "send(message, handle) takes"],
+    ),
+    "a temporary file with a name": (
+        functools.partial(send_a_temporary_file, "x"),
+        trio_ipc.UnsupportedHandle,
+        ["are no handles: send its .file"],
+    ),
+    "a temporary file with a name in a message": (
+        send_a_temporary_file,
+        trio_ipc.UnsupportedMessage,
+        ["send its .file"],
     ),
     "what is no handle, to Node": (to_node("x", 5), trio_ipc.UnsupportedHandle, ["no handles"]),
     "a handle inside, to Node": (

@@ -322,7 +322,7 @@ def test_an_interrupted_message_has_no_effect(ledger: Ledger, error: BaseExcepti
         assert wire.encode("after") == b"\xa5after"
 
 
-@pytest.mark.parametrize("handle", [1, "text", [], {}, True, 0.5])
+@pytest.mark.parametrize("handle", [1, "text", [], {}, True, 0.5, object(), 1 << 70])
 def test_a_handle_that_is_none_is_refused(ledger: Ledger, handle: Any) -> None:
     wire = ledger.wire()
     with pytest.raises(UnsupportedHandle, match=f"'{type(handle).__name__}' objects are no handle"):
@@ -330,7 +330,11 @@ def test_a_handle_that_is_none_is_refused(ledger: Ledger, handle: Any) -> None:
     with pytest.raises(UnsupportedHandle, match="are no handles"):
         wire.encode(Thing("lost"), handle)
     with pytest.raises(UnsupportedHandle, match="are no handles"):
+        wire.encode(object(), handle)
+    with pytest.raises(UnsupportedHandle, match="are no handles"):
         wire.encode("message", [Thing("inside of a list")])
+    with pytest.raises(UnsupportedMessage, match="can't send 'object'"):
+        wire.encode(object(), Thing("that is one"))
     assert wire.encode("after") == b"\xa5after"
 
 

@@ -10,6 +10,10 @@ from typing import Any, Final
 from .._errors import UnsupportedHandle, UnsupportedMessage
 
 _ANYTHING_ELSE: Final = "send plain values, dataclasses, msgspec.Structs or handles"
+_A_HANDLE: Final = (
+    "send(message, handle) takes a stream, a listener, a socket, a pipe, an open file or a channel;"
+    " to send two values, send a list"
+)
 _ASYNCIO: Final = (
     "asyncio goes on reading it: send a duplicate of its socket,"
     " `writer.get_extra_info('socket').dup()`"
@@ -30,6 +34,7 @@ _INSTEAD: Final = {
     "builtins.method": _CODE,
     "builtins.range": "send a list of its items",
     "pathlib.PurePath": "send its str()",
+    "tempfile._TemporaryFileWrapper": "send its .file",
     "trio._file_io.AsyncIOWrapper": "send its .wrapped",
     "trio_ipc.ReceiveChannel": _HALF,
     "trio_ipc.SendChannel": _HALF,
@@ -42,7 +47,7 @@ def no_value(obj: Any, manner: str = "") -> TypeError:
     return TypeError(f"objects of type {type(obj).__name__!r} can't be serialized{manner}{advice}")
 
 
-def _instead(obj: Any) -> str:
+def _instead(obj: Any, otherwise: str = _ANYTHING_ELSE) -> str:
     for kind in type(obj).__mro__:
         if kind.__module__.partition(".")[0] in ("asyncio", "uvloop"):
             return _ASYNCIO
@@ -50,7 +55,7 @@ def _instead(obj: Any) -> str:
         name = f"{kind.__module__.removesuffix('._local')}.{kind.__qualname__}"
         if name in _INSTEAD:
             return _INSTEAD[name]
-    return _ANYTHING_ELSE
+    return otherwise
 
 
 def no_key(key: Any, otherwise: str = "") -> TypeError:
@@ -61,10 +66,8 @@ def no_key(key: Any, otherwise: str = "") -> TypeError:
 
 def no_handle(obj: object) -> UnsupportedHandle:
     """It was sent beside a message, and can't travel there."""
-    return UnsupportedHandle(
-        f"{type(obj).__name__!r} objects are no handles: send(message, handle) takes a stream, a"
-        " listener, a socket, a pipe, an open file or a channel; to send two values, send a list"
-    )
+    name = type(obj).__name__
+    return UnsupportedHandle(f"{name!r} objects are no handles: {_instead(obj, _A_HANDLE)}")
 
 
 def unsupported(message: Any, reason: object, what: str | None = None) -> UnsupportedMessage:

@@ -88,13 +88,18 @@ class MsgpackCodec:
             tuple[Any, list[Any]], ext_hook=self._decode_ext
         ).decode
 
-    def refuse(self, message: Any, exc: BaseException, what: str | None = None) -> NoReturn:
-        """``encode(message)`` has raised ``exc``: say so as the API promises, about ``what``."""
+    def refuse(
+        self, message: Any, exc: BaseException, what: str | None = None, handle: Any = None
+    ) -> NoReturn:
+        """``encode(message)`` has raised ``exc``: say so as the API promises, about ``what``, or
+        about the ``handle`` beside it, if that is none."""
         self.outgoing = []
         if isinstance(exc, (UnsupportedHandle, MessageTooLarge)) or not isinstance(exc, Exception):
             raise exc
         from . import advice  # which who makes no mistake need not import
 
+        if handle is not None and self._kinds.describe(handle) is None:
+            raise advice.no_handle(handle) from exc
         raise advice.unsupported(message, exc, what) from exc
 
     def pop_handles(self) -> list[HandleDescription]:

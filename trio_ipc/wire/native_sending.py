@@ -122,7 +122,7 @@ class Sending:
         try:
             data = self.codec.encode([message, handle])
         except BaseException as exc:
-            self.codec.refuse(message, exc)
+            self.codec.refuse(message, exc, handle=handle)
         handles = self._check(data)
         if not any(known.obj is handle for known in handles):
             from . import advice
