@@ -37,7 +37,6 @@ if TYPE_CHECKING:
         stdin: Stream
         stdout: Stream
         stderr: Stream
-        close_fds: bool
         cwd: PathOrString | bytes | None
         env: Mapping[str, str] | None
         executable: PathOrString | bytes | None

@@ -68,6 +68,7 @@ async def the_wrong_types() -> None:
 
 async def the_wrong_options() -> None:
     trio_ipc.open_child(worker, max_bufer_size=1)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    trio_ipc.open_child(worker, close_fds=False)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     trio_ipc.open_child(worker, max_buffer_size="1")  # type: ignore[call-arg, call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
     trio_ipc.open_child(worker, protocol="deno")  # type: ignore[call-arg, call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
     trio_ipc.open_child(worker, serialization="pickle")  # type: ignore[call-arg, call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
