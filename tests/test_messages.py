@@ -305,6 +305,31 @@ async def test_keys_that_cannot_be_keys_as_plain_values() -> None:
         assert await b.receive() == {Frozen(1): 2}
 
 
+async def test_attrs_classes_of_trio_go_by_their_public_fields() -> None:
+    assert await roundtrip([trio.Event()]) == [{}]
+
+
+@pytest.mark.parametrize("raw", [b"", b"\xc1", b"\x92\x01", b"\x01\x02"])
+async def test_raw_that_is_not_one_value_ends_the_channel(raw: bytes) -> None:
+    with channel_pair() as (a, b):
+        await a.send([msgspec.Raw(b"\x01")])
+        assert await b.receive() == [1]
+        await a.send(msgspec.Raw(raw))
+        with pytest.raises(trio_ipc.ProtocolError):
+            await b.receive()
+
+
+async def test_nesting_too_deep_for_the_receiver_is_one_message_s_trouble() -> None:
+    deep = msgspec.Raw(b"\x91" * 50_000 + b"\xc0")  # as a sender with a larger stack may send it
+    with channel_pair() as (a, b):
+        for message in ("one", deep, "three"):
+            a.send_nowait(message)
+        assert await b.receive() == "one"
+        with pytest.raises(trio_ipc.InvalidMessage, match="recursion"):
+            await b.receive()
+        assert await b.receive() == "three"
+
+
 async def test_a_handle_can_be_a_key() -> None:
     with channel_pair() as (a, b), stream_and_client() as (stream, _):
         await a.send({stream.socket: "a socket"})
