@@ -87,6 +87,25 @@ async def receive_with_cancels(channel: Any, number: random.Random, got: list[An
                 nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("call", ["receive", "drain"])
+async def test_a_cancelled_call_that_also_writes_is_merely_cancelled(call: str) -> None:
+    """Though it waits for two things at once: `Cancelled` comes out bare, not in a group."""
+    with open_pair() as (a, _):
+        a.send_nowait(b"x" * MANY_BYTES)
+        caught: list[BaseException] = []
+
+        async def wait() -> None:
+            try:
+                await {"receive": a.receive, "drain": a.send_channel.drain}[call]()
+            except BaseException as exc:
+                caught.append(exc)
+                raise
+
+        async with waiting(wait) as waits:
+            waits.scope.cancel()
+        assert [type(exc) for exc in caught] == [trio.Cancelled]
+
+
 async def test_cancelled_receives_lose_nothing() -> None:
     for max_buffer_size in (0, 1, 5):
         with open_pair(max_buffer_size) as (a, b):

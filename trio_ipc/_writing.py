@@ -266,8 +266,9 @@ class Writing(State):
 
     def admit(self, running: Waiter | None = None) -> None:
         """Commit for the tasks that wait to send, first come, first served."""
-        error = self.send_error()
-        if error is not None:
+        if not self.senders:
+            return
+        if self.send_error() is not None:
             self._complete_all(self.senders, self.send_error)
             return
         admitted = False
@@ -370,9 +371,10 @@ class Writing(State):
                 nursery.start_soon(wait, self.wait_for_room)
                 nursery.start_soon(wait, self.wait_readable)
         except BaseExceptionGroup as group:
-            if group.subgroup(KeyboardInterrupt) is None:
-                raise
-            raise KeyboardInterrupt from group
+            if group.subgroup(KeyboardInterrupt) is not None:
+                raise KeyboardInterrupt from group
+            await trio.lowlevel.checkpoint_if_cancelled()  # two Cancelled are one outside
+            raise
         self.flush()
 
 
