@@ -100,6 +100,33 @@ async def test_aclose_sees_off_what_was_sent() -> None:
             await b.receive()
 
 
+@pytest.mark.parametrize("end", ["channel", "half", "clone"])
+async def test_what_is_closed_last_sees_off_what_was_sent(end: str) -> None:
+    """Also when the send half was closed before, without waiting."""
+    with open_pair() as (a, b):
+        a.send_nowait(b"x" * MANY_BYTES)
+        a.send_channel.close()
+        if end == "clone":
+            async with a.receive_channel.clone():
+                pass  # it was not the last
+        async with waiting(a.aclose if end == "channel" else a.receive_channel.aclose) as closed:
+            assert await b.receive() == b"x" * MANY_BYTES
+            await closed.outcome()
+        with pytest.raises(trio.EndOfChannel):
+            await b.receive()
+
+
+async def test_a_receive_half_that_is_closed_last_does_not_wait_for_who_has_gone() -> None:
+    with open_pair() as (a, b):
+        a.send_nowait(b"x" * MANY_BYTES)
+        a.send_channel.close()
+        b.close()
+        with pytest.raises((trio.EndOfChannel, trio.BrokenResourceError)):
+            await a.receive()
+        await a.receive_channel.aclose()
+        assert a.fileno() == -1
+
+
 async def test_aclose_does_not_wait_for_a_peer_that_has_gone() -> None:
     with open_pair() as (a, b):
         a.send_nowait(b"x" * MANY_BYTES)

@@ -167,10 +167,24 @@ class _Half(trio.abc.AsyncResource, metaclass=NoPublicConstructor):
 
     @trio.lowlevel.enable_ki_protection
     async def aclose(self) -> None:
-        """Close this half, or this clone of it. A checkpoint; cancelled, it is closed all the
-        same."""
-        self.close()
+        """Close this half, or this clone of it. A checkpoint.
+
+        Outside of a scope, the last clone of the send half, and whatever is closed last of an end,
+        first waits until the kernel has taken what was sent. Cancelled, it is closed all the same.
+        """
+        try:
+            if not (self._closed or self._connection.scoped) and self._must_drain():
+                self._connection.end()  # the goodbye, too, may find no room
+                await self._connection.wait_drained(self)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # who is gone can't be waited for
+        finally:
+            self.close()
         await trio.lowlevel.checkpoint()
+
+    def _must_drain(self) -> bool:
+        """Whether closing this ends what there is to send, and somebody may still take it."""
+        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self
@@ -290,30 +304,8 @@ class SendChannel(_Half, trio.abc.SendChannel[SendT]):
             raise error
         await self._connection.wait_drained(self)
 
-    @trio.lowlevel.enable_ki_protection
-    async def aclose(self) -> None:
-        """Close this half, or this clone of it. A checkpoint.
-
-        Outside of a scope, the last clone first waits until the kernel has taken what was sent.
-        Cancelled, it is closed all the same.
-        """
-        try:
-            if not self._closed and self._must_drain():
-                self._connection.end()  # the goodbye, too, may find no room
-                await self._connection.wait_drained(self)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # who is gone can't be waited for
-        finally:
-            self.close()
-        await trio.lowlevel.checkpoint()
-
     def _must_drain(self) -> bool:
-        connection = self._connection
-        return (
-            self._end.send_channels == 1
-            and not connection.scoped
-            and connection.send_error() is None
-        )
+        return self._end.send_channels == 1 and self._connection.send_error() is None
 
 
 @final
@@ -327,6 +319,10 @@ class ReceiveChannel(_Half, trio.abc.ReceiveChannel[ReceiveT]):
     def _count(self, change: int) -> int:
         self._end.receive_channels += change
         return self._end.receive_channels
+
+    def _must_drain(self) -> bool:
+        end = self._end
+        return (end.send_channels, end.receive_channels) == (0, 1) and not self._connection.is_gone
 
     def __repr__(self) -> str:
         state = _queued(self._connection, received=True) + _closed(self._closed)
@@ -459,6 +455,7 @@ class Channel(
         """Close both halves. A checkpoint. See `SendChannel.aclose`."""
         try:
             await self.send_channel.aclose()
+            await self.receive_channel.aclose()
         finally:
             self.receive_channel.close()
 
