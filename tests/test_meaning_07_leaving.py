@@ -3,10 +3,12 @@ the child does."""
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import signal
 import subprocess
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -424,3 +426,32 @@ async def test_a_receiver_does_not_wait_for_an_orphan_that_holds_the_channel(
         assert await child.receive() == 1
         with pytest.raises(trio.BrokenResourceError, match=str(child.pid)):
             await child.receive()
+
+
+# A child that is not ours to stop ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("own", [None, KeyError("the body's")])
+async def test_a_child_that_may_not_be_signalled(
+    own: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As kill(2) has it for a child that runs as another user by then: nothing hangs, and nothing
+    but the process is left."""
+
+    def refuse(process: trio.Process, number: int) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    command = [sys.executable, "-c", "import time; time.sleep(1000)"]
+    with pytest.raises(PermissionError if own is None else KeyError) as caught:
+        async with trio_ipc.open_child(command, grace_period=0) as child:
+            monkeypatch.setattr(trio.Process, "send_signal", refuse)
+            if own is not None:
+                raise own
+    refused = caught.value if own is None else caught.value.__context__
+    assert isinstance(refused, PermissionError)
+    assert f"child {child.pid} can't be stopped" in str(refused)
+    assert child.fileno() == -1
+    monkeypatch.undo()
+    assert child.process.returncode is None
+    child.process.kill()
+    await child.process.wait()

@@ -4,6 +4,7 @@ the body's own exception wins."""
 from __future__ import annotations
 
 import dataclasses
+import os
 import signal
 import subprocess
 import sys
@@ -281,6 +282,46 @@ async def test_a_child_that_fails_because_we_cut_it_off_has_not_failed(tmp_path:
             await child.receive()
         await child.process.wait()
     assert_reaped(child.process, 1)
+
+
+GARBAGE_AND_3 = """
+    sock.sendall(b"this is no frame")
+    sys.exit(3)
+"""
+
+
+async def test_a_child_that_breaks_the_rules_and_fails_is_heard_of(tmp_path: Path) -> None:
+    """Though nobody was in a call of the channel, who would have been told."""
+    with pytest.raises(trio_ipc.ProtocolError):
+        async with trio_ipc.open_child(raw_script(tmp_path, GARBAGE_AND_3)):
+            await trio.sleep_forever()
+
+
+async def test_a_child_that_breaks_the_rules_and_fails_is_heard_of_afterwards(
+    tmp_path: Path,
+) -> None:
+    own = KeyError("the body's")
+    with pytest.raises(KeyError) as caught:
+        async with trio_ipc.open_child(raw_script(tmp_path, GARBAGE_AND_3)) as child:
+            with trio.CancelScope(shield=True):
+                await child.process.wait()
+                raise own
+    assert caught.value is own
+    assert isinstance(own.__context__, trio_ipc.ProtocolError)
+
+
+async def test_a_function_child_whose_channel_breaks_has_failed() -> None:
+    """It ends by an error of its channel, but nobody has closed that."""
+    with pytest.raises(trio_ipc.ChildFailed) as caught:
+        async with open_child_aside(children.echo, stderr=subprocess.PIPE) as (child, _):
+            assert child.process.stderr is not None
+            async with child.process.stderr as stderr:
+                os.write(child.fileno(), b"this is no frame")
+                with trio.CancelScope(shield=True):
+                    said = b"".join([chunk async for chunk in stderr])
+                await trio.sleep_forever()
+    assert caught.value.returncode == 1
+    assert b"trio_ipc.ProtocolError: " in said
 
 
 async def test_exceptions_that_can_not_be_hashed_are_exceptions_too() -> None:

@@ -68,7 +68,8 @@ def prepare_child(
     profile = TRUSTED if trusted else UNTRUSTED
     agreed = profile.limits.replaced(*limits)
     agreed.check()
-    grace_period = profile.grace_period if grace_period is None else grace_period
+    if grace_period is None:
+        grace_period = profile.grace_period
     if isinstance(grace_period, bool) or not isinstance(grace_period, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"grace_period must be a number of seconds, not {grace_period!r}")
     if not grace_period >= 0:
@@ -92,7 +93,7 @@ def prepare_child(
         wire = make_native_wire(message_type, agreed, accepts=() if call is None else (FAILURE,))
     return Opening(
         "`async with open_child(...) as child:`",
-        _run_child(program, wire, call, args, grace_period, check, options),
+        _run_child(program, wire, call, args, float(grace_period), check, options),
     )
 
 
@@ -135,7 +136,7 @@ async def _run_child(
         except BaseException as exc:
             error = exc
         await child.finish(grace_period, polite=error is None and not child.block.cancelled_caught)
-    failure = child.failure()
+    failure = child.failure
     if error is None:
         if failure is not None:
             raise failure from failure.__cause__  # and not from the cancellation of the block
@@ -199,6 +200,7 @@ class Child:
 
     Attributes:
       block: the cancel scope around the user's block; cancelled when the child fails.
+      failure: what the scope is to raise about a child that has failed, or can't be stopped.
     """
 
     def __init__(
@@ -207,6 +209,7 @@ class Child:
         self.connection = connection
         self.process = process
         self.block = trio.CancelScope()
+        self.failure: BaseException | None = None
         self._cmd = cmd
         self._check = check
         self._exited = trio.Event()
@@ -229,7 +232,8 @@ class Child:
             # is not lost for that.
             if not connection.has_input() or connection.reads - reads_before > LAST_READS:
                 connection.lose()
-        if self.failure() is not None:
+        self.failure = self._find_failure()
+        if self.failure is not None:
             self.block.cancel()
         code = self.process.returncode
         assert code is not None
@@ -247,14 +251,13 @@ class Child:
             await self._settled.wait()
         self.connection.settle()
 
-    def failure(self) -> ChildFailed | None:
-        """What the scope is to raise about a child that has exited."""
+    def _find_failure(self) -> BaseException | None:
         code = self.process.returncode
         text = self.connection.wire.failure_text
         if not self._check or not code or (self._signalled and text is None):
             return None
         if self.connection.cut_off:  # it was us who ended it: ProtocolError says why
-            return None
+            return None if self.connection.told else self.connection.receive_error()
         return ChildFailed(code, self._cmd, self.process.pid, text)
 
     async def finish(self, grace_period: float, *, polite: bool) -> None:  # noqa: ASYNC910
@@ -278,9 +281,9 @@ class Child:
         while not self._settled.is_set():
             number, patience = steps.pop(0) if steps else (None, float("inf"))
             if number is not None and self.process.returncode is None:
-                self._signalled = True
-                self.process.send_signal(number)
-                connection.tell("the process is sent %s", signal.Signals(number).name)
+                self._send_signal(number)
+                if self.failure is not None:
+                    break
             try:
                 await self._wait_settled(patience)
             except KeyboardInterrupt as exc:
@@ -288,6 +291,17 @@ class Child:
         connection.shut()
         if interrupt is not None:
             raise interrupt
+
+    def _send_signal(self, number: int) -> None:
+        self.connection.tell("the process is sent %s", signal.Signals(number).name)
+        self._signalled = True
+        try:
+            self.process.send_signal(number)
+        except PermissionError as exc:  # one of us has changed its user since
+            if number == signal.SIGKILL:
+                self.failure = PermissionError(
+                    exc.errno, f"child {self.process.pid} can't be stopped, and goes on running"
+                )
 
     async def _wait_settled(self, patience: float) -> None:
         with trio.CancelScope(deadline=trio.current_time() + patience, shield=True):

@@ -61,6 +61,7 @@ class Connection(Writing):
       corked: what is committed is written at the end of this step of the event loop.
       blocked: the kernel takes no more for now.
       cut_off: we ended it, because the peer broke the rules.
+      told: somebody has got the error that says so.
       gone: set when nothing more will come from the peer.
       background: the background tasks, while they run.
       movable: this end may travel to another process.
@@ -229,6 +230,7 @@ class Connection(Writing):
             return wire.take()
         except ProtocolError as exc:
             self.fail(exc)
+            self.told = True
             raise
         finally:
             # An answer that is written soon takes the credit along, and a peer that has plenty

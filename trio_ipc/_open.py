@@ -202,6 +202,10 @@ def open_child(
       ChildFailed: the child exited with another status than 0, and not because it was ended here.
           The block is cancelled. If the child is a function, the cause shows its traceback. An
           exception of the block's own wins over it.
+      ProtocolError: the same, of a child that was cut off because it broke the rules, if no call
+          of the channel has said so.
+      PermissionError: the child runs as somebody else by now, and can't be stopped. Only the
+          process is left.
       NotImplementedError: on Windows.
     """
     if sys.platform == "win32":

@@ -50,15 +50,16 @@ class State(Waiting):
         # that went away without a goodbye waits until it is known how it ended.
         self._cause: BaseException | None = None
         self._blame: str | None = None
+        self.told = False
         self._settled = not scoped
         self._errors: weakref.WeakSet[BaseException] = weakref.WeakSet()
 
     def receive_error(self) -> BaseException | None:
         """Why no message will ever come again; None while one may. Unread ones come first."""
-        if (self.closed or self.dropped) and self._blame is None:
-            return closed_here()
         if self._blame is not None:
-            return self._note(ProtocolError(self._blame))
+            return self._blamed(self._blame)
+        if self.closed or self.dropped:
+            return closed_here()
         if self.wire.peer_ended:
             return self._note(trio.EndOfChannel(f"{self.peer} will send no more messages"))
         if self.is_gone and self._settled:
@@ -72,10 +73,10 @@ class State(Waiting):
 
     def send_error(self) -> BaseException | None:
         """Why nothing can be sent any more; None while it can."""
-        if self.closed and self._blame is None:
-            return closed_here()
         if self._blame is not None:
-            return self._note(ProtocolError(self._blame))
+            return self._blamed(self._blame)
+        if self.closed:
+            return closed_here()
         if self.wire.ended:
             return closed_here()
         if self.wire.peer_stopped:
@@ -83,6 +84,10 @@ class State(Waiting):
         if self.is_gone and self._settled:
             return self._broken(f"{self.peer} is gone")
         return None
+
+    def _blamed(self, text: str) -> BaseException:
+        self.told = True
+        return self._note(ProtocolError(text))
 
     def _broken(self, text: str) -> BaseException:
         error = trio.BrokenResourceError(text)
@@ -118,8 +123,8 @@ class State(Waiting):
             self._cause = cause
         self._settled = True
         if text is not None and self.tell is not say_nothing:
-            self.tell("the verdict: %s", self.receive_error())
-        if self.is_gone:
+            self.tell("the verdict: %s", self._blame or self.receive_error())
+        if self.is_gone and not self.closed:
             self._settle_waiters()
 
     def _settle_waiters(self) -> None:

@@ -90,7 +90,7 @@ async def _run(connection: Connection, wire: NativeWire) -> int:
             await _leave(connection)
         raise
     except BaseException as exc:
-        if connection.has_raised(exc, ends=False):
+        if connection.has_raised(exc, ends=False) and not connection.cut_off:
             # It ended because the parent receives no more, which is no failure: the same as
             # SIGPIPE, which ends a program whose reader has seen enough.
             await _leave(connection)
