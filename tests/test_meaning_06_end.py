@@ -116,6 +116,22 @@ async def test_what_is_closed_last_sees_off_what_was_sent(end: str) -> None:
             await b.receive()
 
 
+@pytest.mark.parametrize("last", ["send", "receive", "channel"])
+@pytest.mark.parametrize("known", [True, False])
+async def test_aclose_does_not_wait_for_who_receives_no_more(last: str, known: bool) -> None:
+    """Though the peer may still send."""
+    with open_pair() as (a, b):
+        a.send_nowait(b"x" * MANY_BYTES)
+        b.receive_channel.close()
+        if known:
+            with pytest.raises(trio.WouldBlock):
+                a.receive_nowait()
+        if last != "send":
+            a.send_channel.close()
+        ends = {"send": a.send_channel, "receive": a.receive_channel, "channel": a}
+        await ends[last].aclose()
+
+
 async def test_a_receive_half_that_is_closed_last_does_not_wait_for_who_has_gone() -> None:
     with open_pair() as (a, b):
         a.send_nowait(b"x" * MANY_BYTES)

@@ -322,7 +322,9 @@ class ReceiveChannel(_Half, trio.abc.ReceiveChannel[ReceiveT]):
 
     def _must_drain(self) -> bool:
         end = self._end
-        return (end.send_channels, end.receive_channels) == (0, 1) and not self._connection.is_gone
+        if (end.send_channels, end.receive_channels) != (0, 1):
+            return False
+        return not (self._connection.is_gone or self._connection.wire.peer_stopped)
 
     def __repr__(self) -> str:
         state = _queued(self._connection, received=True) + _closed(self._closed)

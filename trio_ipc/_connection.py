@@ -187,6 +187,8 @@ class Connection(Writing):
             self.admit()
         if wire.peer_stopped:
             self._update_clear()
+            if not self.scoped:  # or there are last words that the peer still has to get
+                self._complete_all(self.drainers, self.send_error)
 
     def _follow_up(self) -> None:
         assert self.duties is not None  # the native protocol answers nothing
