@@ -431,16 +431,53 @@ async def test_a_receiver_does_not_wait_for_an_orphan_that_holds_the_channel(
 # A child that is not ours to stop ----------------------------------------------------------------
 
 
+def refuse(process: trio.Process, number: int) -> None:
+    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+@pytest.mark.parametrize("how", ["cancelled", "in a group"])
+async def test_a_child_that_may_not_be_signalled_is_heard_of_by_who_cancels(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [sys.executable, "-c", "import time; time.sleep(1000)"]
+    with trio.CancelScope() as scope, pytest.raises(PermissionError):
+        async with trio_ipc.open_child(command, grace_period=0) as child:
+            monkeypatch.setattr(trio.Process, "send_signal", refuse)
+            scope.cancel()
+            if how == "cancelled":
+                await trio.sleep_forever()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+    monkeypatch.undo()
+    child.process.kill()
+    with trio.CancelScope(shield=True):
+        await child.process.wait()
+
+
+async def test_a_signal_that_was_refused_has_ended_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A child that fails by itself, later, has failed."""
+    source = """
+        while read_frame()[0] != b"E":
+            pass
+        sys.exit(3)
+    """
+    with pytest.raises(KeyError) as caught:
+        async with trio_ipc.open_child(raw_script(tmp_path, source), grace_period=NEVER):
+            monkeypatch.setattr(trio.Process, "send_signal", refuse)
+            raise KeyError("the body's")
+    failure = caught.value.__context__
+    assert isinstance(failure, trio_ipc.ChildFailed)
+    assert failure.returncode == 3
+
+
 @pytest.mark.parametrize("own", [None, KeyError("the body's")])
 async def test_a_child_that_may_not_be_signalled(
     own: Exception | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As kill(2) has it for a child that runs as another user by then: nothing hangs, and nothing
     but the process is left."""
-
-    def refuse(process: trio.Process, number: int) -> None:
-        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
-
     command = [sys.executable, "-c", "import time; time.sleep(1000)"]
     with pytest.raises(PermissionError if own is None else KeyError) as caught:
         async with trio_ipc.open_child(command, grace_period=0) as child:

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 import trio
 
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
+
 assert sys.platform != "win32"  # which has no descriptors to pass; see _open.py
 
 from . import _log, _process, _target
@@ -111,7 +114,7 @@ async def _run_child(
     payload = None
     if call is not None:
         assert isinstance(wire, NativeWire)
-        payload = wire.encode_call(msgspec.to_builtins(call), list(args))
+        payload = wire.encode_call(msgspec.to_builtins(call, builtin_types=(bytes,)), list(args))
     process, connection = await _start(program, wire, options)
     cmd = process.args if call is None else call.function
     child = Child(connection, process, cmd, check)
@@ -143,10 +146,18 @@ async def _run_child(
         await trio.lowlevel.checkpoint_if_cancelled()
     elif failure is not None and connection.has_raised(error):
         raise failure from failure.__cause__  # the error was the failure's symptom
+    elif isinstance(failure, PermissionError) and _is_cancellation(error):
+        raise failure from failure.__cause__  # or nobody would hear that the process is left
     else:
         if failure is not None:
             _first_in_line(error).__context__ = failure
         raise error
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)[1] is None
+    return isinstance(error, trio.Cancelled)
 
 
 def _first_in_line(error: BaseException) -> BaseException:
@@ -293,10 +304,10 @@ class Child:
             raise interrupt
 
     def _send_signal(self, number: int) -> None:
-        self.connection.tell("the process is sent %s", signal.Signals(number).name)
-        self._signalled = True
         try:
             self.process.send_signal(number)
+            self._signalled = True
+            self.connection.tell("the process is sent %s", signal.Signals(number).name)
         except PermissionError as exc:  # one of us has changed its user since
             if number == signal.SIGKILL:
                 self.failure = PermissionError(
