@@ -51,11 +51,12 @@ _SCRUBBED: Final = (
 # which `-c` would put first. The names of files are bytes until the child decodes them, who may
 # run in another locale; os.fsdecode() does the same, but is not imported yet. Then Ctrl-C: in a
 # terminal it reaches the whole group, and here it is the parent's affair from the first
-# instruction on.
+# instruction on, before anything is imported; _signal is built in.
 _BOOT: Final = (
-    "import sys; codec = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors();"
-    " sys.path[:] = [each.decode(*codec) for each in {path!r}]; import signal;"
-    " signal.signal(signal.SIGINT, signal.SIG_IGN); from trio_ipc._worker import main; main()"
+    "import _signal; _signal.signal(_signal.SIGINT, _signal.SIG_IGN);"
+    " import sys; codec = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors();"
+    " sys.path[:] = [each.decode(*codec) for each in {path!r}];"
+    " from trio_ipc._worker import main; main()"
 )
 
 _SERIALIZATIONS: Final = {"native": ("msgpack",), "node": ("json", "advanced")}
