@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import io
 import os
@@ -160,6 +161,27 @@ async def test_each_kind_moves_or_stays_by_its_own_rule(kind: Kind, as_handle: b
 
 
 @every_kind
+async def test_where_the_system_does_not_tell_what_listens(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = socket.socket.getsockopt
+
+    def getsockopt(sock: socket.socket, level: int, option: int, *more: int) -> Any:
+        if option == socket.SO_ACCEPTCONN:
+            raise OSError(errno.ENOPROTOOPT, "Protocol not available")
+        return ask(sock, level, option, *more)
+
+    async with kind.make() as made:
+        with channel_pair() as (a, b), monkeypatch.context() as patch:
+            patch.setattr(socket.socket, "getsockopt", getsockopt)
+            await a.send(made.handle)
+            assert is_open(made.handle) is not kind.moves
+            received = await b.receive()
+            assert isinstance(received, kind.arrives_as)
+            await play(kind, received, made)
+
+
+@every_kind
 async def test_keep_open_false_moves_what_would_be_shared(kind: Kind) -> None:
     async with kind.make() as made:
         with channel_pair() as (a, b):
@@ -244,6 +266,24 @@ async def test_a_file_to_append_is_shared_with_its_position(buffering: int, tmp_
             assert file.read(2) == b"56"
             received.write(b"A")
         assert path.read_bytes() == b"0123456789A"
+
+
+async def test_a_file_to_append_whose_position_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seek = os.lseek
+
+    def lseek(fd: int, place: int, whence: int) -> int:
+        if whence == os.SEEK_SET:
+            raise OSError(errno.EIO, "Input/output error")
+        return seek(fd, place, whence)
+
+    with (tmp_path / "file").open("ab", 0) as file, channel_pair() as (a, b):
+        await a.send(file)
+        monkeypatch.setattr(os, "lseek", lseek)
+        with pytest.raises(trio_ipc.ProtocolError, match="Input/output error"):
+            await b.receive()
+        assert copies(file.fileno()) == 1
 
 
 async def test_a_pipe_to_append_is_a_file_without_a_position() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -545,3 +546,38 @@ async def test_a_connection_in_half_a_frame_does_not_linger() -> None:
         socket.send_fds(raw, [b"M"], [number(stream)])
         with pytest.raises(trio.WouldBlock):
             channel.receive_nowait()
+
+
+def fill(channel: trio_ipc.Channel[Any, Any]) -> None:
+    """What is sent from now on is not written."""
+    while not channel.statistics().bytes_unsent:
+        channel.send_nowait(bytes(100_000))
+
+
+async def test_a_connection_that_is_kept_lingers_as_before_when_it_is_not_written() -> None:
+    with stream_and_client() as (stream, _), open_raw_peer(100) as (channel, _):
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGERING)
+        fill(channel)
+        channel.send_nowait(stream, keep_open=True)
+        channel.close()
+        assert stream.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) == LINGERING
+
+
+WRAPPERS: dict[str, Callable[[int], Any]] = {
+    "socket": lambda fd: socket.socket(fileno=fd),
+    "Trio socket": lambda fd: trio.socket.from_stdlib_socket(socket.socket(fileno=fd)),
+    "pipe": trio.lowlevel.FdStream,
+    "file": lambda fd: io.FileIO(fd, "r+"),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+async def test_one_that_was_kept_and_closed_does_not_linger_when_it_is_not_written(
+    wrap: Callable[[int], Any],
+) -> None:
+    with lingering_stream() as stream, open_raw_peer(100) as (channel, _):
+        fill(channel)
+        obj = wrap(os.dup(number(stream)))
+        channel.send_nowait(obj, keep_open=True)
+        obj.close()
+        channel.close()

@@ -452,6 +452,30 @@ async def test_the_options_of_one_that_was_not_delivered_are_left_alone(
             assert stream.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) == lingering
 
 
+@pytest.mark.parametrize("failure", ["refused", "dead"])
+async def test_one_that_was_closed_meanwhile_and_not_delivered_does_not_linger(
+    failure: str,
+) -> None:
+    async with open_end() as (channel, raw):
+        with connection() as (stream, _):
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 7))
+            # The option belongs to the socket, whoever holds a descriptor of it.
+            with socket.socket(fileno=os.dup(stream.socket.fileno())) as witness:
+                async with waiting(channel.send, "m", stream) as sent:
+                    stream.socket.close()
+                    if failure == "refused":
+                        for _ in range(4):
+                            assert await raw.hear() == FRAME
+                            raw.take_socket().close()
+                            await raw.say(NACK)
+                    else:
+                        raw.close()
+                    with pytest.raises((trio_ipc.HandleNotDelivered, trio.BrokenResourceError)):
+                        await sent.outcome()
+                value = witness.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8)
+                assert struct.unpack("ii", value)[0] == 0
+
+
 # Closed and cancelled meanwhile -----------------------------------------------------------------
 
 

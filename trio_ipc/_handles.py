@@ -13,6 +13,7 @@ import socket
 import ssl
 import stat
 import sys
+import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
@@ -33,14 +34,14 @@ class Descriptor:
 
     Attributes:
       fd: its number; -1 if it is closed, or somebody else's.
-      is_borrowed: what it is a duplicate of is still the caller's, to whom nothing must happen.
     """
 
-    __slots__ = ("fd", "is_borrowed")
+    __slots__ = ("_original", "fd")
 
-    def __init__(self, fd: int, *, is_borrowed: bool = False) -> None:
+    def __init__(self, fd: int, *, original: Any = None) -> None:
         self.fd = fd
-        self.is_borrowed = is_borrowed
+        # What it is a duplicate of. It is the caller's, who may close or drop it at any time.
+        self._original = None if original is None else weakref.ref(original)
 
     def release(self) -> int:
         """Hand the number over to the caller, who owns it from now on."""
@@ -52,11 +53,14 @@ class Descriptor:
         os.close(self.release())
 
     def close(self) -> None:
-        """Close it, whatever it is, without ever waiting for it."""
+        """Close it, whatever it is, without ever waiting for it.
+
+        The options of a socket are left alone while the one that it is a duplicate of is open.
+        """
         if self.fd < 0:
             return
         fd = self.release()
-        if self.is_borrowed:
+        if self._original is not None and _is_open(self._original()):
             os.close(fd)  # this does not wait: it is not the last
             return
         try:
@@ -68,6 +72,13 @@ class Descriptor:
 
     def __del__(self) -> None:
         self.close()
+
+
+def _is_open(original: Any) -> bool:
+    try:
+        return original is not None and original.fileno() >= 0
+    except ValueError:
+        return False  # so says a file that is closed
 
 
 def _close_at_once(sock: socket.socket | trio.socket.SocketType) -> None:
@@ -125,7 +136,7 @@ def _describe_stream(stream: trio.SocketStream) -> Handle:
 
 def _describe_listener(listener: trio.SocketListener) -> Handle:
     _check_open(listener, listener.socket.fileno())
-    if not _is_listening(listener.socket):
+    if _is_listening(listener.socket) is False:
         raise UnsupportedHandle(
             "this SocketListener listens no more: its socket was shut down, in whatever process"
         )
@@ -143,7 +154,19 @@ def _describe_socket(sock: socket.socket) -> Handle:
 
 
 def _is_connection(sock: socket.socket | trio.socket.SocketType) -> bool:
-    return sock.type == socket.SOCK_STREAM and not _is_listening(sock)
+    """Whether it is a stream socket that does not listen."""
+    if sock.type != socket.SOCK_STREAM:
+        return False
+    listening = _is_listening(sock)
+    return _has_peer(sock) if listening is None else not listening
+
+
+def _has_peer(sock: socket.socket | trio.socket.SocketType) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
 
 
 def _describe_fd_stream(stream: trio.lowlevel.FdStream) -> Handle:
@@ -202,8 +225,11 @@ def _check_open(obj: Any, fd: int) -> None:
 # Both sides ask the descriptor: what every receiver would refuse is refused to the sender.
 
 
-def _is_listening(sock: socket.socket | trio.socket.SocketType) -> bool:
-    return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+def _is_listening(sock: socket.socket | trio.socket.SocketType) -> bool | None:
+    try:
+        return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    except OSError:
+        return None  # unknown: not every macOS tells
 
 
 def _is_on_disk(fd: int) -> bool:
@@ -287,7 +313,6 @@ def take(
 def let_go(handles: list[Handle], descriptors: list[Descriptor], keep_open: bool | None) -> None:
     """The library owns them now: close the objects that move."""
     for handle, descriptor in zip(handles, descriptors, strict=True):
-        descriptor.is_borrowed = False
         if handle.moves if keep_open is None else not keep_open:
             _close_original(handle, descriptor)
 
@@ -299,9 +324,10 @@ def _duplicate(handle: Handle, own_ends: frozenset[tuple[int, int]]) -> Descript
         _settle_file(obj)
     if handle.code == CHANNEL and _describe_again(handle).extra != handle.extra:
         raise UnsupportedHandle("the channel was used while it waited to be sent")
-    number = obj.socket.fileno() if handle.code in (STREAM, LISTENER) else obj.fileno()
+    original = obj.socket if handle.code in (STREAM, LISTENER) else obj
+    number = original.fileno()
     _check_open(obj, number)
-    descriptor = Descriptor(fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 3), is_borrowed=True)
+    descriptor = Descriptor(fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 3), original=original)
     try:
         _refuse_own_end(descriptor.fd, own_ends)
     except BaseException:
@@ -382,12 +408,9 @@ def discard(obj: Any) -> None:
 def _build_stream(extra: bytes, descriptor: Descriptor) -> trio.SocketStream:
     sock = _adopt_socket(descriptor)
     try:
-        if _is_listening(sock):
-            raise ValueError("it is listening")
+        if sock.type != socket.SOCK_STREAM or _is_listening(sock):
+            raise ProtocolError("the peer sent a stream that is none")
         return trio.SocketStream(trio.socket.from_stdlib_socket(sock))
-    except ValueError as exc:
-        _close_at_once(sock)
-        raise ProtocolError(f"the peer sent a stream that is none: {exc}") from exc
     except BaseException:
         _close_at_once(sock)
         raise
@@ -396,7 +419,7 @@ def _build_stream(extra: bytes, descriptor: Descriptor) -> trio.SocketStream:
 def _build_listener(extra: bytes, descriptor: Descriptor) -> trio.SocketListener:
     sock = _adopt_socket(descriptor)
     try:
-        if not _is_listening(sock):
+        if _is_listening(sock) is False:
             raise ProtocolError("the peer sent a listener that is none")
         return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
     except BaseException:
@@ -438,21 +461,30 @@ def _build_file(extra: bytes, descriptor: Descriptor) -> io.FileIO:
     if mode is None:
         raise ProtocolError("the peer sent a file that can be neither read nor written")
     try:
-        make = _make_appending if mode.startswith("a") else io.FileIO
-        file = make(descriptor.fd, mode)
+        make = _make_appending if mode.startswith("a") else _make_file
+        return make(descriptor, mode)
     except OSError as exc:
         raise ProtocolError(f"the peer sent a file that is none: {exc}") from exc
+
+
+def _make_file(descriptor: Descriptor, mode: str) -> io.FileIO:
+    file = io.FileIO(descriptor.fd, mode)
     descriptor.release()
     return file
 
 
-def _make_appending(fd: int, mode: str) -> io.FileIO:
+def _make_appending(descriptor: Descriptor, mode: str) -> io.FileIO:
     try:
-        place = os.lseek(fd, 0, os.SEEK_CUR)
+        place = os.lseek(descriptor.fd, 0, os.SEEK_CUR)
     except OSError:
-        return io.FileIO(fd, mode)  # a pipe has no position
-    file = io.FileIO(fd, mode)
-    os.lseek(fd, place, os.SEEK_SET)  # FileIO went to the end, and so did the sender's file
+        return _make_file(descriptor, mode)  # a pipe has no position
+    file = _make_file(descriptor, mode)
+    try:
+        # FileIO went to the end, and so did the sender's file.
+        os.lseek(file.fileno(), place, os.SEEK_SET)
+    except OSError:
+        file.close()
+        raise
     return file
 
 
