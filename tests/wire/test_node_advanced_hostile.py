@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings, strategies as st
 
@@ -12,6 +13,7 @@ pytest.importorskip("v8serialize")
 
 from trio_ipc import javascript as js
 from trio_ipc._errors import InvalidMessage, ProtocolError
+from trio_ipc.wire.node_advanced import AdvancedCodec
 from trio_ipc.wire.node_values import Rejected
 
 from .test_node_advanced import CAPTURED, framed, make, read, value_of
@@ -130,3 +132,61 @@ def test_keys_of_one_hash_are_quickly_told_apart() -> None:
     frame = make(limit=1 << 24).encode(message)
     [got], _ = make(limit=1 << 24).feed(memoryview(frame))
     assert len(got) == count
+
+
+class Pair(msgspec.Struct):
+    a: Pair | None = None
+    b: Pair | None = None
+
+
+def spread(kind: str, levels: int) -> tuple[Any, Any]:
+    """A message of which each level has the one below twice, and a type to convert it to."""
+    value: Any = [1] if kind == "lists" else {"a": None}
+    below: list[Any] = [value]
+    for _ in range(levels):
+        value = [value, value] if kind == "lists" else {"a": value, "b": value}
+        below.append(value)
+    if kind == "lists":
+        return below, dict[str, int]
+    return below, list[Pair]
+
+
+@pytest.mark.parametrize("levels", [20, 40, 1000])
+@pytest.mark.parametrize("kind", ["lists", "structs"])
+def test_what_is_shared_is_not_written_out_without_end(kind: str, levels: int) -> None:
+    message, message_type = spread(kind, levels)
+    codec = AdvancedCodec(message_type, 100_000, lambda obj: False)
+    [got], _ = codec.feed(memoryview(make().encode(message)))
+    assert isinstance(got, Rejected)
+    assert "written out" in str(got.error)
+    with pytest.raises(InvalidMessage, match="written out"):
+        codec.convert(message, None)
+
+
+def test_what_is_shared_as_it_should_be_arrives() -> None:
+    message, message_type = spread("structs", 3)
+    got = read(make().encode(message), message_type)
+    assert got[1] == Pair(Pair(), Pair())
+    boxed = js.Boxed("text")
+    sent = {"a": [boxed, boxed], "b": js.Map({1: message})}
+    assert read(make().encode(sent), dict[str, Any])["a"][0].value == "text"
+
+
+def test_what_contains_itself_does_not_spread() -> None:
+    circle: dict[str, Any] = {}
+    circle["a"] = circle
+    got = read(make().encode(circle), dict[str, Any])
+    assert got["a"]["a"] is got["a"]
+    bomb, _ = spread("lists", 12)
+    circle["b"] = bomb
+    codec = AdvancedCodec(dict[str, Any], 1000, lambda obj: False)
+    [got], _ = codec.feed(memoryview(make().encode(circle)))
+    assert isinstance(got, Rejected)
+
+
+def test_what_is_too_deep_by_references_is_rejected() -> None:
+    value: Any = None
+    for _ in range(5000):
+        value = [value]
+    with pytest.raises(InvalidMessage):
+        make(list[Any]).convert(value, None)

@@ -12,6 +12,7 @@ Deno, read. A malformed frame kills a Node peer, who decodes outside of any try 
 from __future__ import annotations
 
 import struct
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
@@ -51,6 +52,12 @@ _VERSIONS: Final = range(13, 17)
 # of V8's lengths, that is 16 MiB and some more.
 _BUN_FIRST: Final = 1
 _BUN_GREETINGS: Final = range(0x01010000, 0x01100000, 0x10000)
+
+_CONTAINERS: Final = (dict, list, js.Map, js.Set, js.Array)
+_LONG: Final = (str, bytes, bytearray, js.TypedArray)
+
+# Levels of a value that contains itself that a conversion goes through before it gives up.
+_LEVELS: Final = 1000
 
 # A message that is larger is read where it is; a byte of `bytes` is quicker to get at.
 _COPIED: Final = 1 << 15
@@ -163,7 +170,8 @@ class AdvancedCodec:
 
     def _read(self, payload: Any) -> Any:
         try:
-            value = Reader(payload, payload[1], self._max_size).read()
+            reader = Reader(payload, payload[1], self._max_size)
+            value = reader.read()
         except RecursionError:
             return Rejected(InvalidMessage("the message is nested too deeply"))
         except Unwelcome as exc:
@@ -179,6 +187,8 @@ class AdvancedCodec:
         if self.message_type is Any:
             return value
         try:
+            if reader.stream.objects.referred:
+                _check_spread(value, len(payload), self._max_size)
             return self._convert(value)
         except InvalidMessage as exc:
             return Rejected(exc)
@@ -186,6 +196,7 @@ class AdvancedCodec:
     def convert(self, message: Any, handle: Any) -> Any:
         if self.message_type is Any:
             return HandleMessage(message, handle)
+        _check_spread(message, 0, self._max_size)
         return self._convert([message, handle])
 
     def _convert(self, value: Any) -> Any:
@@ -250,3 +261,40 @@ def _plain(value: Any, originals: dict[int, tuple[Any, Any]]) -> Any:
         return value
     originals[id(made)] = (made, value)
     return made
+
+
+def _check_spread(value: Any, size: int, most: int) -> None:
+    """Converting copies what is shared as often as it is referred to, and what contains itself
+    until it is too deep. A hundred bytes could take for ever, so what is to be converted may
+    spread to ``most`` bytes more than the ``size`` that it came in.
+
+    Raises:
+      InvalidMessage: it would be larger.
+    """
+    # By identity; 0 while it is being found out.
+    sizes: dict[int, int] = {}
+    limit = size + most
+
+    def weigh(each: Any) -> int:
+        """The bytes that V8 needs at least where nothing refers to anything."""
+        nonlocal limit
+        if isinstance(each, js.Boxed):
+            each = each.value
+        if not isinstance(each, _CONTAINERS):
+            return 1 + len(each) if isinstance(each, _LONG) else 1
+        if id(each) in sizes:
+            if not sizes[id(each)]:
+                limit = size + most // _LEVELS
+            return sizes[id(each)]
+        sizes[id(each)] = 0
+        parts = each if isinstance(each, (list, js.Set)) else chain(each.keys(), each.values())
+        total = 3 + sum(map(weigh, parts))
+        if total > limit:
+            raise InvalidMessage("the message is too large with all that it shares written out")
+        sizes[id(each)] = total
+        return total
+
+    try:
+        weigh(value)
+    except RecursionError as exc:
+        raise invalid(exc) from exc
