@@ -380,6 +380,18 @@ async def test_what_counts_as_open() -> None:
             assert await counted(raw) == 0
 
 
+async def test_a_socket_counts_without_its_stream() -> None:
+    async with open_end() as (channel, raw):
+        with ExitStack() as stack:
+            sockets = [each.socket for each in await receive_counted(channel, raw, stack, 1)]
+            gc.collect()
+            assert await counted(raw) == 1
+            await raw.say(notify_close(KEY))
+            assert await counted(raw) == 1
+            sockets.pop().close()
+            assert await raw.hear() == all_closed(KEY)
+
+
 def drop(streams: list[Any]) -> None:
     with pytest.warns(ResourceWarning, match="unclosed"):
         forget(streams)

@@ -150,7 +150,8 @@ class Receiving:
         if self._stopped or is_internal(message):
             self.kinds.discard(handle)
             return
-        self.accounts.hold(members.get("key"), handle)
+        # Its user may keep the socket and drop the stream.
+        self.accounts.hold(members.get("key"), getattr(handle, "socket", handle))
         try:
             value = self.codec.convert(message, handle)
         except InvalidMessage as exc:
