@@ -86,6 +86,31 @@ def test_a_number_that_is_something_else_by_now_is_found() -> None:
 
 
 @pytest.mark.usefixtures("impatient")
+@pytest.mark.skipif(sys.platform != "linux", reason="epoll and eventfd are Linux's")
+def test_a_number_that_is_something_else_without_an_inode_is_found() -> None:
+    import select
+
+    with select.epoll() as poll, select.epoll() as other:
+        number = poll.fileno()
+        pid = os.pidfd_open(os.getpid())
+        with pytest.raises(AssertionError, match=f"descriptor {number}: anon_inode:"):
+            with check_no_leaks():
+                os.dup2(pid, number)
+        os.dup2(other.fileno(), number)
+        os.close(pid)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_file_that_is_renamed_or_deleted_is_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with path.open("wb"):
+        with check_no_leaks():
+            path = path.rename(tmp_path / "log.1")
+        with check_no_leaks():
+            path.unlink()
+
+
+@pytest.mark.usefixtures("impatient")
 def test_a_descriptor_closed_behind_its_owners_back_is_found() -> None:
     read, write = os.pipe()
     with pytest.raises(AssertionError, match=rf"descriptor {read}: pipe:.* was closed, but not"):

@@ -123,7 +123,9 @@ def _list_descriptors() -> dict[tuple[int, str], str]:
             link = os.readlink(f"/dev/fd/{name}")
         except OSError:  # a device and no link, elsewhere than on Linux
             link = f"device {status.st_dev}, inode {status.st_ino}"
-        found[int(name), link] = f"{name}: {link}{_describe_socket(int(name), link)}"
+        # A file may be renamed or deleted meanwhile; what has no path may have no inode of its own.
+        what = f"{status.st_dev}:{status.st_ino}" if link.startswith("/") else link
+        found[int(name), what] = f"{name}: {link}{_describe_socket(int(name), link)}"
     return found
 
 
