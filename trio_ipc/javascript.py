@@ -486,4 +486,4 @@ class Boxed:
 for _value in list(globals().values()):  # they are public here, wherever they are defined
     if getattr(_value, "__module__", "") == f"{__package__}._javascript_buffers":
         _value.__module__ = __name__
-del _value
+del _value  # pyright: ignore[reportPossiblyUnboundVariable]
